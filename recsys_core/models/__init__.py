@@ -1,0 +1,27 @@
+"""The contracts: what a recommender, a re-ranker and a fitted model are."""
+
+from __future__ import annotations
+
+from recsys_core.models.config import Config, build_config
+from recsys_core.models.fitted import FittedModel, Provenance
+from recsys_core.models.forms import DotForm, FoldIn, Form, ItemItemForm, StaticForm, form_from_state
+from recsys_core.models.query import OnUnknown
+from recsys_core.models.recommender import Progress, Recommender
+from recsys_core.models.reranker import Reranker
+
+__all__ = [
+    "Config",
+    "DotForm",
+    "FittedModel",
+    "FoldIn",
+    "Form",
+    "ItemItemForm",
+    "OnUnknown",
+    "Progress",
+    "Provenance",
+    "Recommender",
+    "Reranker",
+    "StaticForm",
+    "build_config",
+    "form_from_state",
+]

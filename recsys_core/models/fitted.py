@@ -1,0 +1,283 @@
+"""A fitted model: a scoring form, the ids it speaks of, and what each training user has already had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from recsys_core.data import Histories, IdMap
+from recsys_core.errors import ConfigError, DataError, ShapeError, UnknownIdError
+from recsys_core.models.forms import Form, StaticForm
+from recsys_core.models.query import OnUnknown, as_ids, resolve_items, resolve_query
+from recsys_core.types import CSR, IndexArray, Ranking
+
+__all__ = ["FittedModel", "Provenance"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model came from: the name it was created by, its settings, and the distribution that ships it."""
+
+    name: str = ""
+    distribution: str = ""
+    version: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """What a fitted recommender computes, apart from how it was trained.
+
+    This is all that evaluation, export, a bundle and serving need; a plugin author never builds one, since
+    :meth:`Recommender.fit <recsys_core.models.Recommender.fit>` does.
+
+    Parameters
+    ----------
+    form
+        How scores are computed.
+    users, items
+        External ids; the position of an id is its index.
+    histories
+        Each training user's interactions in time order, over ``items``.
+    item_features
+        Table with ``item_id`` first, or None; carried along for titles, never used for scoring.
+    provenance
+        Name, settings and distribution of the model.
+    """
+
+    form: Form
+    users: IdMap
+    items: IdMap
+    histories: Histories
+    item_features: pl.DataFrame | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        if self.form.n_items != len(self.items):
+            raise ShapeError(
+                f"form: expected scores for the {len(self.items)} items of the id map, got {self.form.n_items}."
+            )
+
+    def recommend(
+        self,
+        users: Any = None,
+        *,
+        histories: Any = None,
+        k: int = 10,
+        filter_seen: bool = True,
+        allow: Sequence[Any] | None = None,
+        deny: Sequence[Any] | None = None,
+        on_unknown: OnUnknown = "raise",
+        n_threads: int = 0,
+    ) -> pl.DataFrame:
+        """Recommend items to known users or to histories that the model has never seen.
+
+        Parameters
+        ----------
+        users
+            One user id or a sequence of them.  Give either this or ``histories``.
+        histories
+            What each asker has had: a list of item ids, a list of such lists, a dict from a label of yours to such a
+            list, or a table with ``user_id``, ``item_id`` and optionally ``weight`` and ``datetime``.
+        k
+            Items to recommend to each, at least 1.
+        filter_seen
+            Leave out what a known user had in training, or what is in the history.
+        allow, deny
+            Item ids that may, or may not, be recommended.  An id that the model does not know changes nothing;
+            ``allow=[]`` allows nothing.
+        on_unknown
+            What to do about an unknown user, or an unknown item in a history: ``"raise"``; ``"warn"`` or ``"ignore"``
+            to leave it out; ``"fallback"`` to give unknown users the most popular items (unknown items are left out).
+        n_threads
+            Threads to use, 0 for all.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``user_id, item_id, score, rank``, best first, rank from 1; for histories given as a list, ``user_id`` is
+            the position in it.  A user with fewer than k admissible items has fewer rows.
+
+        Raises
+        ------
+        UnknownIdError
+            An id is unknown and ``on_unknown="raise"``.
+        DataError
+            Both or neither of ``users`` and ``histories`` are given, or the model cannot answer that kind.
+        """
+        query = resolve_query(self.users, self.items, users, histories, on_unknown)
+        allow_index, deny_index = resolve_items(self.items, allow), resolve_items(self.items, deny)
+        ranking = self.recommend_indices(
+            query.user_index,
+            histories=query.histories,
+            k=k,
+            filter_seen=filter_seen,
+            allow=allow_index,
+            deny=deny_index,
+            n_threads=n_threads,
+        )
+        table = self._label(query.labels, ranking)
+        if not query.n_fallback:
+            return table
+        popular = self._popularity.rank(
+            np.zeros(query.n_fallback, np.int64), None, k, allow=allow_index, deny=deny_index, n_threads=n_threads
+        )
+        return pl.concat([table, self._label(query.fallback_labels, popular)])
+
+    def recommend_indices(
+        self,
+        user_index: IndexArray | None = None,
+        *,
+        histories: Histories | CSR | None = None,
+        k: int = 10,
+        filter_seen: bool = True,
+        exclude: CSR | None = None,
+        allow: IndexArray | None = None,
+        deny: IndexArray | None = None,
+        n_threads: int = 0,
+    ) -> Ranking:
+        """Recommend by position instead of by id: the path for evaluation and for batches of millions.
+
+        Parameters
+        ----------
+        user_index
+            int64 (n_queries,), positions in ``users``.  Give either this or ``histories``.
+        histories
+            :class:`~recsys_core.data.Histories` or CSR (n_queries, n_items), over the positions in ``items``.
+        k
+            Items a query, at least 1.
+        filter_seen
+            Leave out what a known user had in training, or what is in the history.
+        exclude
+            CSR (n_queries, n_items); stored entries are left out as well.
+        allow, deny
+            Item positions that may, or may not, be recommended to anybody.
+        n_threads
+            Threads to use, 0 for all.
+
+        Returns
+        -------
+        Ranking
+            ``indices`` int64 and ``scores`` float32, both (n_queries, k), padded with -1 and ``-inf``.
+        """
+        if (user_index is None) == (histories is None):
+            given = "neither" if user_index is None else "both"
+            raise DataError(f"recommend: expected either users or histories, got {given}; give exactly one.")
+        if k < 1:
+            raise ConfigError(f"k: expected at least 1, got {k}.")
+        if user_index is not None:
+            user_index = self._checked_users(user_index)
+            seen = self.histories.rows(user_index) if filter_seen or not self.form.accepts_users else None
+            asked = None if self.form.accepts_users else seen
+        else:
+            assert histories is not None
+            self._check_histories_accepted()
+            seen = asked = histories if isinstance(histories, Histories) else _from_csr(histories, len(self.items))
+        by_user = user_index if self.form.accepts_users else None
+        if filter_seen:
+            assert seen is not None
+            exclude = _merged(seen.to_csr(len(self.items)), exclude)
+        return self._rank(by_user, asked, k, exclude, allow, deny, n_threads)
+
+    def similar_items(self, item_ids: Any, k: int = 10, *, n_threads: int = 0) -> pl.DataFrame:
+        """The items most like each given one.
+
+        Parameters
+        ----------
+        item_ids
+            One item id or a sequence of them.
+        k
+            Items for each, at least 1.
+        n_threads
+            Threads to use, 0 for all.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``item_id, similar_item_id, score, rank``.  The score is the cosine of the factors for a ``DotForm`` and
+            the weight between the two for an ``ItemItemForm``.
+
+        Raises
+        ------
+        UnknownIdError
+            An item is unknown.
+        DataError
+            The model gives one score an item and so relates no two of them.
+        """
+        labels = as_ids(item_ids)
+        item_index = self.items.index_of(labels)
+        if (item_index < 0).any():
+            missing = labels.filter(pl.Series(item_index < 0))
+            raise UnknownIdError(f"item_ids: unknown item {missing[0]!r} ({len(missing)} unknown in all).")
+        table = self._label(labels, self.form.similar(item_index, k, n_threads))
+        return table.rename({"item_id": "similar_item_id"}).rename({"user_id": "item_id"})
+
+    def _rank(
+        self,
+        user_index: IndexArray | None,
+        histories: Histories | None,
+        k: int,
+        exclude: CSR | None,
+        allow: IndexArray | None,
+        deny: IndexArray | None,
+        n_threads: int,
+    ) -> Ranking:
+        # The one step that a bundle's ONNX graph can take over.
+        return self.form.rank(user_index, histories, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads)
+
+    @property
+    def _popularity(self) -> StaticForm:
+        counts = np.bincount(self.histories.indices, minlength=len(self.items))
+        return StaticForm(counts.astype(np.float32))
+
+    def _label(self, labels: pl.Series, ranking: Ranking) -> pl.DataFrame:
+        row, column = np.nonzero(ranking.indices >= 0)
+        return pl.DataFrame(
+            {
+                "user_id": labels.gather(row),
+                "item_id": self.items.labels(ranking.indices[row, column]),
+                "score": ranking.scores[row, column],
+                "rank": column.astype(np.int32) + 1,
+            }
+        )
+
+    def _checked_users(self, user_index: IndexArray) -> IndexArray:
+        user_index = np.asarray(user_index, np.int64)
+        if user_index.ndim != 1:
+            raise ShapeError(f"user_index: expected one dimension, got shape {user_index.shape}.")
+        outside = (user_index < 0) | (user_index >= len(self.users))
+        if outside.any():
+            first = int(user_index[outside][0])
+            raise DataError(f"user_index: expected positions from 0 to {len(self.users) - 1}, got {first}.")
+        return user_index
+
+    def _check_histories_accepted(self) -> None:
+        if not self.form.accepts_histories:
+            name = self.provenance.name or "this model"
+            raise DataError(
+                f"histories: {name} answers only for users it was trained on; "
+                "pass users=..., or use a model that folds in histories (als, item_knn, ease)."
+            )
+
+
+def _from_csr(matrix: CSR, n_items: int) -> Histories:
+    if matrix.shape[1] != n_items:
+        raise ShapeError(f"histories: expected {n_items} columns, one an item, got shape {matrix.shape}.")
+    return Histories(
+        np.asarray(matrix.indptr, np.int64), np.asarray(matrix.indices, np.int32), np.asarray(matrix.data, np.float32)
+    )
+
+
+def _merged(seen: CSR, exclude: CSR | None) -> CSR:
+    if exclude is None:
+        return seen
+    if exclude.shape != seen.shape:
+        raise ShapeError(f"exclude: expected shape {seen.shape}, got {exclude.shape}.")
+    # Only the structure counts, and a stored zero must survive the sum.
+    ones = [sp.csr_matrix((np.ones(m.nnz, np.float32), m.indices, m.indptr), shape=m.shape) for m in (seen, exclude)]
+    return ones[0] + ones[1]

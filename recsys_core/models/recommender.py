@@ -1,0 +1,168 @@
+"""The contract of a recommender: the one class that a plugin author subclasses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+
+from recsys_core.errors import NotFittedError, PluginError
+from recsys_core.models.config import Config, build_config
+from recsys_core.models.fitted import FittedModel, Provenance
+from recsys_core.models.forms import Form
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recsys_core.data import Histories, IdMap, Interactions
+    from recsys_core.types import Ranking
+
+__all__ = ["Progress", "Recommender"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called as ``progress(done, total)`` while a model trains."""
+
+
+def _silent(done: int, total: int) -> None: ...
+
+
+class Recommender(ABC):
+    """Base of every recommender.
+
+    A subclass names its config and says how to get from interactions to a scoring form.  Recommending, saving,
+    loading, exporting to ONNX, evaluating and serving then work without another line.
+
+    Parameters
+    ----------
+    **settings
+        Fields of ``config_class``.
+
+    Attributes
+    ----------
+    config
+        The checked settings.
+    fitted_
+        The :class:`~recsys_core.models.FittedModel`, after ``fit``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from recsys_core import Interactions, Recommender, StaticForm
+    >>> class MostSold(Recommender):
+    ...     def fit_form(self, interactions, progress):
+    ...         return StaticForm(np.asarray(interactions.to_csr().sum(axis=0), np.float32).ravel())
+    >>> sales = Interactions.from_arrays(["ann", "bob", "bob"], ["tea", "tea", "rum"])
+    >>> MostSold().fit(sales).recommend("ann")["item_id"].to_list()
+    ['rum']
+    """
+
+    config_class: ClassVar[type[Config]] = Config
+    provenance: Provenance | None = None
+    """Set by :func:`recsys_core.create`; a class that is used directly is known by its class name."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.config = build_config(self.config_class, settings, model=type(self).__name__)
+
+    @abstractmethod
+    def fit_form(self, interactions: Interactions, progress: Progress) -> Form:
+        """Train, and return what was learned as a scoring form over ``interactions.users`` and ``.items``.
+
+        Parameters
+        ----------
+        interactions
+            Training data; ``interactions.to_csr()`` is the user-by-item matrix.
+        progress
+            Call ``progress(done, total)`` from time to time.  It may raise to stop the training.
+        """
+
+    def fit(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+        """Train on ``interactions``; a second call trains anew.
+
+        Parameters
+        ----------
+        interactions
+            Training data.  Item and user indices of the model are those of its id maps.
+        progress
+            Called as ``progress(done, total)`` while training.
+
+        Returns
+        -------
+        Self
+
+        Raises
+        ------
+        PluginError
+            The model's ``fit_form`` returned something that is not a scoring form.
+        """
+        form = self.fit_form(interactions, progress or _silent)
+        if not isinstance(form, Form):
+            raise PluginError(
+                f"{type(self).__name__}.fit_form: expected a DotForm, ItemItemForm or StaticForm, "
+                f"got {type(form).__name__}."
+            )
+        provenance = self.provenance or Provenance(
+            type(self).__name__, type(self).__module__, config=self.config.model_dump(mode="json")
+        )
+        self.fitted_ = FittedModel(
+            form,
+            interactions.users,
+            interactions.items,
+            interactions.histories(),
+            interactions.item_features,
+            provenance,
+        )
+        return self
+
+    @property
+    def fitted(self) -> FittedModel:
+        """The fitted model.
+
+        Raises
+        ------
+        NotFittedError
+            ``fit`` has not been called.
+        """
+        fitted: FittedModel | None = getattr(self, "fitted_", None)
+        if fitted is None:
+            raise NotFittedError(f"{type(self).__name__} is not fitted; call fit(interactions) first.")
+        return fitted
+
+    @property
+    def form(self) -> Form:
+        """The scoring form, after ``fit``."""
+        return self.fitted.form
+
+    @property
+    def users(self) -> IdMap:
+        """Ids of the training users, after ``fit``."""
+        return self.fitted.users
+
+    @property
+    def items(self) -> IdMap:
+        """Ids of the training items, after ``fit``."""
+        return self.fitted.items
+
+    @property
+    def histories(self) -> Histories:
+        """What each training user had, after ``fit``."""
+        return self.fitted.histories
+
+    def recommend(self, users: Any = None, **options: Any) -> pl.DataFrame:
+        """Recommend by id; see :meth:`FittedModel.recommend <recsys_core.models.FittedModel.recommend>`."""
+        return self.fitted.recommend(users, **options)
+
+    def recommend_indices(self, user_index: Any = None, **options: Any) -> Ranking:
+        """Recommend by index; see :meth:`FittedModel.recommend_indices`."""
+        return self.fitted.recommend_indices(user_index, **options)
+
+    def similar_items(self, item_ids: Any, k: int = 10, **options: Any) -> pl.DataFrame:
+        """Items most alike; see :meth:`FittedModel.similar_items`."""
+        return self.fitted.similar_items(item_ids, k, **options)
+
+    def __repr__(self) -> str:
+        changed = {
+            name: value
+            for name, value in self.config.model_dump().items()
+            if value != self.config_class.model_fields[name].default
+        }
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"

@@ -1,0 +1,40 @@
+"""The registry of plugins: hooks, inert specs, an isolating loader, and ``create``."""
+
+from __future__ import annotations
+
+from recsys_core.registry.hookspecs import ENTRY_POINT_GROUP, HOOKS, hookimpl
+from recsys_core.registry.loader import PluginRecord
+from recsys_core.registry.registry import Entry, Registry, create, default_registry, list_models, load_dataset
+from recsys_core.registry.specs import (
+    API_VERSION,
+    OLDEST_API_VERSION,
+    DatasetSpec,
+    EncoderSpec,
+    MetricSpec,
+    RecommenderSpec,
+    RerankerSpec,
+    Spec,
+    resolve,
+)
+
+__all__ = [
+    "API_VERSION",
+    "ENTRY_POINT_GROUP",
+    "HOOKS",
+    "OLDEST_API_VERSION",
+    "DatasetSpec",
+    "EncoderSpec",
+    "Entry",
+    "MetricSpec",
+    "PluginRecord",
+    "RecommenderSpec",
+    "Registry",
+    "RerankerSpec",
+    "Spec",
+    "create",
+    "default_registry",
+    "hookimpl",
+    "list_models",
+    "load_dataset",
+    "resolve",
+]

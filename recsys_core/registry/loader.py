@@ -1,0 +1,145 @@
+"""Finding and loading plugins so that one bad plugin hurts nobody else.
+
+pluggy's own ``load_setuptools_entrypoints`` lets an exception in one plugin end the host and silently skips the second
+of two plugins of one name.  Here every plugin is loaded on its own, under the name ``distribution:entry_point``; what
+goes wrong is kept for ``recsys plugins list`` and reported, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+import pluggy
+
+from recsys_core.errors import PluginError
+from recsys_core.registry import hookspecs
+from recsys_core.registry.hookspecs import ENTRY_POINT_GROUP, HOOKS
+from recsys_core.registry.specs import API_VERSION, OLDEST_API_VERSION, Spec
+
+__all__ = ["PluginRecord", "installed_entry_points", "load_plugin", "selected_by_environment"]
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """What became of one entry point.
+
+    Attributes
+    ----------
+    name
+        Entry-point name.
+    distribution, version
+        The distribution that declares it.
+    module
+        The module it names.
+    status
+        ``"loaded"``; ``"failed"``, with ``error`` and ``traceback``; or ``"disabled"`` by ``RECSYS_PLUGINS``.
+    specs
+        What it registers.
+    refused
+        One line for each spec that was refused, such as one written for another plugin interface.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    status: Literal["loaded", "failed", "disabled"]
+    specs: tuple[Spec, ...] = ()
+    refused: tuple[str, ...] = ()
+    error: str = ""
+    traceback: str = ""
+
+
+def installed_entry_points() -> list[EntryPoint]:
+    """The installed entry points of the group, each once, in an order that does not depend on the file system."""
+    unique = {}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        unique.setdefault((_distribution(point)[0], point.name, point.value), point)
+    return [unique[key] for key in sorted(unique)]
+
+
+def selected_by_environment(point: EntryPoint) -> bool:
+    """Whether ``RECSYS_PLUGINS`` lets this plugin load.
+
+    The variable lists entry-point or distribution names, separated by commas.  Unset, all load; empty, none;
+    ``a,b`` only these; ``-a`` all but this one.
+    """
+    setting = os.environ.get("RECSYS_PLUGINS")
+    if setting is None:
+        return True
+    words = [word.strip() for word in setting.split(",") if word.strip()]
+    names = {point.name, _distribution(point)[0]}
+    denied = {word[1:] for word in words if word.startswith("-")}
+    allowed = {word for word in words if not word.startswith("-")}
+    if names & denied:
+        return False
+    return bool(names & allowed) if allowed or not denied else True
+
+
+def load_plugin(point: EntryPoint) -> PluginRecord:
+    """Import one plugin, call its hooks and check what they return; never raises for the plugin's faults."""
+    distribution, version = _distribution(point)
+    identity = (point.name, distribution, version, point.module)
+    if not selected_by_environment(point):
+        return PluginRecord(*identity, status="disabled")
+    try:
+        specs, refused = _collect(point.load(), f"{distribution}:{point.name}")
+    except Exception as cause:
+        error = str(cause) if isinstance(cause, PluginError) else f"{type(cause).__name__}: {cause}"
+        return PluginRecord(*identity, status="failed", error=error, traceback=traceback.format_exc())
+    return PluginRecord(*identity, status="loaded", specs=tuple(specs), refused=tuple(refused))
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    # An entry point that was built by hand has no distribution.
+    if point.dist is None:
+        return "(none)", ""
+    return point.dist.name, point.dist.version
+
+
+def _collect(plugin: Any, identity: str) -> tuple[list[Spec], list[str]]:
+    manager = pluggy.PluginManager("recsys_core")
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name=identity)
+    _check_pending(manager, identity)
+    specs: list[Spec] = []
+    for hook, expected in HOOKS.items():
+        for returned in getattr(manager.hook, hook)():
+            specs += _checked(returned, expected, f"{identity}.{hook}")
+    accepted = [spec for spec in specs if OLDEST_API_VERSION <= spec.api <= API_VERSION]
+    refused = [
+        f"{spec.name}: written for plugin interface {spec.api}, this recsys-core accepts {OLDEST_API_VERSION} to "
+        f"{API_VERSION}; install a matching version of the plugin or of recsys-core."
+        for spec in specs
+        if spec not in accepted
+    ]
+    return accepted, refused
+
+
+def _check_pending(manager: pluggy.PluginManager, identity: str) -> None:
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as cause:
+        written = [name for name in vars(manager.hook) if not name.startswith("_") and name not in HOOKS]
+        near = difflib.get_close_matches(written[0], HOOKS, n=1) if written else []
+        remedy = f"did you mean {near[0]}?" if near else f"the hooks are {', '.join(HOOKS)}."
+        raise PluginError(f"{identity}: unknown hook {', '.join(written)}; {remedy}") from cause
+
+
+def _checked(returned: Any, expected: type, where: str) -> Iterable[Spec]:
+    if not isinstance(returned, Sequence) or isinstance(returned, str):
+        raise PluginError(f"{where}: expected a list of {expected.__name__}, got {type(returned).__name__}.")
+    for spec in returned:
+        if not isinstance(spec, expected):
+            raise PluginError(f"{where}: expected {expected.__name__} in the list, got {type(spec).__name__}.")
+    names = [spec.name for spec in returned]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PluginError(f"{where}: expected each name once, got {', '.join(twice)} more than once.")
+    return returned

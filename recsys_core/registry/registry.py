@@ -1,0 +1,195 @@
+"""The registry: from a name to the thing that a plugin registered under it."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING, Any, cast
+
+from recsys_core.errors import ConfigError, PluginError, UnknownModelError
+from recsys_core.registry.loader import PluginRecord, installed_entry_points, load_plugin
+from recsys_core.registry.specs import Spec, resolve
+
+if TYPE_CHECKING:
+    from recsys_core.data import Interactions
+    from recsys_core.models import Config, Recommender
+
+__all__ = ["Entry", "Registry", "create", "default_registry", "list_models", "load_dataset"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A spec together with the distribution that registered it."""
+
+    spec: Spec
+    distribution: str
+    version: str
+
+    @property
+    def qualified_name(self) -> str:
+        """``distribution:name``, which stays unique when two plugins claim one name."""
+        return f"{self.distribution}:{self.spec.name}"
+
+    def config_class(self) -> type[Config] | None:
+        """The class of its settings, imported now; None when it has none."""
+        return cast("type[Config]", resolve(self.spec.config)) if self.spec.config else None
+
+
+class Registry:
+    """What the installed plugins offer.
+
+    Parameters
+    ----------
+    points
+        Entry points to load; the installed ones by default.
+
+    Attributes
+    ----------
+    plugins
+        One :class:`PluginRecord` an entry point, failed and disabled ones included.
+    """
+
+    def __init__(self, points: Iterable[EntryPoint] | None = None) -> None:
+        chosen = installed_entry_points() if points is None else points
+        self.plugins: list[PluginRecord] = [load_plugin(point) for point in chosen]
+
+    def entries(self, kind: str = "recommender", pattern: str = "*") -> list[Entry]:
+        """Entries of one kind whose name matches a shell pattern, sorted by name, then distribution."""
+        found = [
+            Entry(spec, plugin.distribution, plugin.version)
+            for plugin in self.plugins
+            for spec in plugin.specs
+            if spec.kind == kind and fnmatchcase(spec.name, pattern)
+        ]
+        return sorted(found, key=lambda entry: (entry.spec.name, entry.distribution))
+
+    def find(self, name: str, kind: str = "recommender") -> Entry:
+        """The one entry called ``name`` or ``distribution:name``.
+
+        Raises
+        ------
+        UnknownModelError
+            No plugin registers it; near names and failed plugins are mentioned.
+        PluginError
+            Two plugins register it.
+        """
+        distribution, _, short = name.rpartition(":")
+        found = [
+            entry
+            for entry in self.entries(kind)
+            if entry.spec.name == short and distribution in ("", entry.distribution)
+        ]
+        if not found:
+            raise UnknownModelError(self._unknown(name, kind))
+        if len(found) > 1:
+            owners = " and ".join(f"{entry.distribution} {entry.version}" for entry in found)
+            choices = " or ".join(repr(entry.qualified_name) for entry in found)
+            raise PluginError(f"{kind} {name!r}: registered by both {owners}; ask for {choices}.")
+        return found[0]
+
+    def create(self, name: str, *, kind: str = "recommender", **settings: Any) -> Any:
+        """Make the thing called ``name`` with these settings; see :func:`create`."""
+        entry = self.find(name, kind)
+        factory = resolve(entry.spec.factory)
+        if kind == "recommender":
+            return self._recommender(entry, factory, settings)
+        try:
+            inspect.signature(factory).bind(**settings)
+        except TypeError as fault:
+            raise ConfigError(f"{kind} {name!r}: {fault}; its signature is {inspect.signature(factory)}.") from None
+        return factory(**settings)
+
+    @staticmethod
+    def _recommender(entry: Entry, factory: Any, settings: Mapping[str, Any]) -> Recommender:
+        from recsys_core.models import Provenance, Recommender
+
+        if not (isinstance(factory, type) and issubclass(factory, Recommender)):
+            raise PluginError(
+                f"{entry.qualified_name}: expected {entry.spec.factory} to be a subclass of "
+                f"recsys_core.Recommender, got {factory!r}."
+            )
+        model = factory(**settings)
+        model.provenance = Provenance(
+            entry.spec.name, entry.distribution, entry.version, model.config.model_dump(mode="json")
+        )
+        return model
+
+    def _unknown(self, name: str, kind: str) -> str:
+        known = [entry.spec.name for entry in self.entries(kind)]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        message = f"{kind} {name!r}: no plugin registers it; "
+        message += f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known) or 'none'}."
+        failed = [f"{p.name} ({p.error})" for p in self.plugins if p.status == "failed"]
+        return f"{message} These plugins failed to load: {'; '.join(failed)}." if failed else message
+
+
+@functools.cache
+def default_registry() -> Registry:
+    """The registry of the installed plugins, made at first use."""
+    return Registry()
+
+
+def create(name: str, **settings: Any) -> Recommender:
+    """Make a recommender by the name that a plugin registered.
+
+    Parameters
+    ----------
+    name
+        Such as ``"als"``; ``"distribution:name"`` where two plugins claim one name.
+    **settings
+        Fields of the model's config.
+
+    Returns
+    -------
+    Recommender
+        Unfitted.
+
+    Raises
+    ------
+    UnknownModelError
+        No plugin registers the name; near names are suggested.
+    PluginError
+        Two plugins register it, or its code cannot be imported.
+    ConfigError
+        A setting is unknown, of the wrong type or out of range.
+
+    Examples
+    --------
+    >>> create("als", n_factors=128)
+    Als(n_factors=128)
+    >>> create("alls")
+    Traceback (most recent call last):
+    recsys_core.errors.UnknownModelError: recommender 'alls': no plugin registers it; did you mean 'als'?
+    """
+    model: Recommender = default_registry().create(name, **settings)
+    return model
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the registered recommenders that match a shell pattern, sorted.
+
+    Examples
+    --------
+    >>> list_models("*als*")
+    ['als']
+    """
+    return sorted({entry.spec.name for entry in default_registry().entries("recommender", pattern)})
+
+
+def load_dataset(name: str, **options: Any) -> Interactions:
+    """Load a registered data set, such as ``"ml-100k"``; ``options`` go to its loader.
+
+    Raises
+    ------
+    UnknownModelError
+        No plugin registers the name.
+    DataError
+        The data can be had from none of its sources.
+    """
+    interactions: Interactions = default_registry().create(name, kind="dataset", **options)
+    return interactions
