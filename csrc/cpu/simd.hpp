@@ -1,0 +1,75 @@
+// The vector type that kernels are written over, as wide as the ISA level being compiled.
+//
+// No include guard beyond #pragma once is needed, since each translation unit compiles one level: it defines
+// RECSYS_ISA_NS (the namespace) and RECSYS_SIMD_BYTES (the vector width) first.
+//
+// One-definition rule: an isa_<level>.cpp is compiled with wider instructions than the machine may have.  An inline or
+// template function that it shares with other files, and that the compiler does not inline, would be kept once by the
+// linker, perhaps in the wide version, and crash older machines.  So *-inl.hpp files put every function into
+// recsys::cpu::RECSYS_ISA_NS, and include nothing but this header, kernel_table.hpp, <cstdint> and <cstddef>: no
+// <vector>, no <span>, no <algorithm>, no <cmath>.  Kernels take raw pointers and sizes and allocate nothing.
+#pragma once
+
+#if !defined(RECSYS_ISA_NS) || !defined(RECSYS_SIMD_BYTES)
+#error "define RECSYS_ISA_NS and RECSYS_SIMD_BYTES before including simd.hpp"
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>  // every function in it is always inlined
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define RECSYS_INLINE inline __attribute__((always_inline))
+
+namespace recsys::cpu::RECSYS_ISA_NS {
+
+// Vector of floats; + - * / and comparisons work lane by lane, and a * b + c becomes one FMA where there is one.
+typedef float vfloat __attribute__((vector_size(RECSYS_SIMD_BYTES)));
+inline constexpr std::int64_t lanes = RECSYS_SIMD_BYTES / 4;
+
+RECSYS_INLINE vfloat load(const float* from) {
+  vfloat value;
+  __builtin_memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+RECSYS_INLINE void store(float* to, vfloat value) { __builtin_memcpy(to, &value, sizeof(value)); }
+
+// Subtracting zero keeps the sign of -0, which adding it would not.
+RECSYS_INLINE vfloat broadcast(float value) { return value - vfloat{}; }
+
+RECSYS_INLINE vfloat zero() { return vfloat{}; }
+
+// Sum of the lanes by halving, always in the same order.
+RECSYS_INLINE float sum_lanes(vfloat value) {
+  float part[lanes];
+  __builtin_memcpy(part, &value, sizeof(value));
+  for (std::int64_t width = lanes / 2; width > 0; width /= 2) {
+    for (std::int64_t i = 0; i < width; ++i) part[i] += part[i + width];
+  }
+  return part[0];
+}
+
+// Bit i is set where a[i] > b[i]; a NaN is never greater.
+RECSYS_INLINE std::uint32_t mask_greater(vfloat a, vfloat b) {
+#if defined(__AVX512F__) && RECSYS_SIMD_BYTES == 64
+  return static_cast<std::uint32_t>(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ));
+#elif defined(__AVX__) && RECSYS_SIMD_BYTES == 32
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)));
+#elif defined(__SSE2__) && RECSYS_SIMD_BYTES == 16
+  return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps((__m128)a, (__m128)b)));
+#elif defined(__aarch64__) && RECSYS_SIMD_BYTES == 16
+  const uint32x4_t bit = {1, 2, 4, 8};
+  return vaddvq_u32(vandq_u32(vcgtq_f32((float32x4_t)a, (float32x4_t)b), bit));
+#else
+  std::uint32_t mask = 0;
+  for (std::int64_t i = 0; i < lanes; ++i) mask |= static_cast<std::uint32_t>(a[i] > b[i]) << i;
+  return mask;
+#endif
+}
+
+}  // namespace recsys::cpu::RECSYS_ISA_NS

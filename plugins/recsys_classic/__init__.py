@@ -1,0 +1,1 @@
+"""Classical recommenders, as a plugin of recsys_core."""
