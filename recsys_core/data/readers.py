@@ -1,0 +1,113 @@
+"""Files to interactions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from recsys_core.data.columns import map_columns
+from recsys_core.data.interactions import Interactions
+from recsys_core.data.validation import raise_first
+from recsys_core.errors import ConfigError, FormatError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from recsys_core.data.times import TimeUnit
+
+__all__ = ["read_interactions", "scan_table"]
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+
+
+def read_interactions(
+    path: str | os.PathLike[str],
+    *,
+    columns: Mapping[str, str | None] | None = None,
+    item_features: Any = None,
+    user_features: Any = None,
+    time_unit: TimeUnit | None = None,
+    separator: str | None = None,
+    names: Sequence[str] | None = None,
+    schema: Mapping[str, Any] | None = None,
+) -> Interactions:
+    """Read interactions from a CSV, TSV or Parquet file.
+
+    Parameters
+    ----------
+    path
+        The file; CSV and TSV may be compressed (``.gz``, ``.zst``).  Columns that play no part are not read.
+    columns, item_features, user_features, time_unit
+        As in :meth:`Interactions.from_frame`.
+    separator
+        One character between the fields of a text file; told from the suffix (``.csv``, ``.tsv``, ``.tab``) if
+        None.
+    names
+        The column names of a text file without a header line.
+    schema
+        polars types of some columns of a text file, such as ``{"user": pl.String}`` for ids with leading zeros,
+        which would be read as integers.
+
+    Returns
+    -------
+    Interactions
+        Its ``source`` is the path.
+
+    Raises
+    ------
+    FormatError
+        If there is no such file, or it cannot be parsed.
+    DataError
+        As in :meth:`Interactions.from_frame`.
+    """
+    table = scan_table(path, separator=separator, names=names, schema=schema)
+    try:
+        mapping, findings = map_columns(table.collect_schema().names(), columns)
+        raise_first(findings)
+        # All names stay visible to the checks until here; only the mapped columns are parsed.
+        frame = table.select(list(dict.fromkeys(mapping.values()))).collect()
+    except pl.exceptions.PolarsError as error:
+        raise FormatError(f"path: cannot read {str(path)!r}: {error}") from error
+    return Interactions.from_frame(
+        frame,
+        columns=columns,
+        item_features=item_features,
+        user_features=user_features,
+        time_unit=time_unit,
+        source=str(path),
+    )
+
+
+def scan_table(
+    path: str | os.PathLike[str],
+    *,
+    separator: str | None = None,
+    names: Sequence[str] | None = None,
+    schema: Mapping[str, Any] | None = None,
+) -> pl.LazyFrame:
+    """Open a CSV, TSV or Parquet file as a lazy polars frame; parameters as in :func:`read_interactions`."""
+    path = Path(path)
+    if not path.exists():
+        raise FormatError(f"path: expected a file, got {str(path)!r}, which does not exist")
+    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst")]
+    suffix = suffixes[-1].lower() if suffixes else ""
+    if suffix in (".parquet", ".pq"):
+        return pl.scan_parquet(path)
+    separator = _SEPARATORS.get(suffix) if separator is None else separator
+    if separator is None or len(separator) != 1:
+        raise ConfigError(
+            f"separator: expected one character for {path.name!r}, got {separator!r}; it is known only for "
+            f"{', '.join(_SEPARATORS)} and .parquet"
+        )
+    return pl.scan_csv(
+        path,
+        separator=separator,
+        has_header=names is None,
+        new_columns=None if names is None else list(names),
+        schema_overrides=None if schema is None else dict(schema),
+        # The whole file: an id such as "B00X" may come after thousands of numbers.
+        infer_schema_length=None,
+    )

@@ -1,0 +1,162 @@
+"""The checks of a table of interactions: each is written once.
+
+A check returns findings.  Reading data raises the first that is an error; :func:`recsys_core.data.audit` lists
+them all.  Rows are counted from 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from recsys_core.errors import DataError, DTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from recsys_core.types import FloatArray
+
+__all__ = ["Finding", "Severity", "check_ids", "check_not_empty", "parse_weights", "raise_first"]
+
+Severity: TypeAlias = Literal["error", "warning", "info"]
+
+SHOWN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check found.
+
+    Attributes
+    ----------
+    check
+        Stable name of the check, such as ``null-ids``.
+    severity
+        "error": the data cannot be read; "warning": it can, but results may mislead; "info": good to know.
+    message
+        What was expected and what was found.
+    remedy
+        What to do about it.
+    count
+        Number of rows, ids or values concerned.
+    rows
+        The first rows concerned, counted from 0; empty where a row makes no sense.
+    """
+
+    check: str
+    severity: Severity
+    message: str
+    remedy: str = ""
+    count: int = 0
+    rows: tuple[int, ...] = ()
+    error: type[DataError] = DataError
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as plain values, ready for JSON."""
+        names = ("check", "severity", "message", "remedy", "count")
+        return {**{name: getattr(self, name) for name in names}, "rows": list(self.rows)}
+
+
+def raise_first(findings: Sequence[Finding]) -> None:
+    """Raise the first finding that is an error, if there is one."""
+    for finding in findings:
+        if finding.severity == "error":
+            raise finding.error(str(finding))
+
+
+def first_rows(mask: npt.NDArray[np.bool_] | pl.Series) -> tuple[int, ...]:
+    """Return the first few rows where the mask holds."""
+    return tuple(np.flatnonzero(np.asarray(mask))[:SHOWN_ROWS].tolist())
+
+
+def describe_rows(rows: Sequence[int], count: int, values: Sequence[Any] | None = None) -> str:
+    """Word the first rows of a finding: ``row 3 (nan), 7 (-1.0) and 12 more``."""
+    parts = [str(row) if values is None else f"{row} ({values[i]!r})" for i, row in enumerate(rows)]
+    more = f" and {count - len(rows)} more" if count > len(rows) else ""
+    return ("row " if count == 1 else "rows ") + ", ".join(parts) + more
+
+
+def check_not_empty(n_rows: int) -> list[Finding]:
+    """Check that there is at least one row."""
+    if n_rows:
+        return []
+    remedy = "check the file or the query that it comes from"
+    return [Finding("empty", "error", "frame: expected at least one interaction, got no rows", remedy)]
+
+
+def check_ids(ids: pl.Series, column: str) -> list[Finding]:
+    """Check that ids are there and of one usable type: integers, strings, categories or dates."""
+    missing = ids.is_null() | ids.is_nan() if ids.dtype.is_float() else ids.is_null()
+    if missing.any():
+        rows, count = first_rows(missing), int(missing.sum())
+        message = f"{column}: expected an id in every row, got null at {describe_rows(rows, count)}"
+        return [Finding("null-ids", "error", message, "drop these rows or fill in their ids", count, rows)]
+    dtype = ids.dtype
+    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Date, pl.Null):
+        return []
+    if dtype == pl.Object:
+        return [_object_ids(ids.to_list(), column)]
+    if dtype.is_float():
+        remedy = "cast the column to int64, or to strings if the fraction matters"
+    else:
+        remedy = "cast the column to strings or integers"
+    message = f"{column}: expected integers, strings or dates as ids, got {dtype}"
+    return [Finding("id-type", "error", message, remedy, len(ids), error=DTypeError)]
+
+
+def _object_ids(ids: list[Any], column: str) -> Finding:
+    example: dict[type, int] = {}
+    for row, value in enumerate(ids):
+        example.setdefault(type(value), row)
+    seen = ", ".join(f"{kind.__name__} ({ids[row]!r} at row {row})" for kind, row in example.items())
+    remedy = "cast the whole column to one type, such as strings"
+    rows = tuple(list(example.values())[:SHOWN_ROWS])
+    if len(example) == 1:
+        message = f"{column}: expected integers, strings or dates as ids, got {seen}"
+        return Finding("id-type", "error", message, remedy, len(ids), rows, DTypeError)
+    distinct = set(ids)
+    collisions = len(distinct) - len(set(map(str, distinct)))
+    message = f"{column}: expected ids of one type, got {seen}"
+    if collisions:
+        message += f"; {collisions} of them are duplicated ids of different type, such as 1 and '1'"
+    return Finding("mixed-id-types", "error", message, remedy, len(ids), rows, DTypeError)
+
+
+def parse_weights(weights: pl.Series, column: str) -> tuple[FloatArray | None, list[Finding]]:
+    """Return weights as float32, shape (n,), or None and the errors that prevent it.
+
+    A weight is a finite number of at least 0; booleans count as 0 and 1.
+    """
+    if weights.dtype == pl.Object or not (weights.dtype.is_numeric() or weights.dtype in (pl.Boolean, pl.Null)):
+        message = f"{column}: expected numbers, got {weights.dtype} (row 0 is {weights[0]!r})"
+        return None, [
+            Finding("weight-type", "error", message, "cast the column to a float", len(weights), error=DTypeError)
+        ]
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
+        values = weights.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float32)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        return None, [_bad_weights("finite-weights", column, "a finite weight", weights, bad)]
+    bad = values < 0
+    if bad.any():
+        return None, [_bad_weights("negative-weights", column, "a weight of at least 0", weights, bad)]
+    return values, []
+
+
+def _bad_weights(check: str, column: str, expected: str, weights: pl.Series, bad: npt.NDArray[np.bool_]) -> Finding:
+    rows, count = first_rows(bad), int(bad.sum())
+    values = [weights[row] for row in rows]
+    message = f"{column}: expected {expected} in every row, got {describe_rows(rows, count, values)}"
+    if check == "negative-weights":
+        remedy = "drop these rows, or shift the weights; a weight says how strong the evidence for the item is"
+    else:
+        remedy = "drop these rows or fill in a weight"
+    return Finding(check, "error", message, remedy, count, rows)
