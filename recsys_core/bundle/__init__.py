@@ -1,0 +1,8 @@
+"""Bundles: fitted models as directories of plain files, published whole."""
+
+from __future__ import annotations
+
+from recsys_core.bundle.bundle import Bundle, load_bundle, save_bundle
+from recsys_core.bundle.manifest import FORMAT_VERSION
+
+__all__ = ["FORMAT_VERSION", "Bundle", "load_bundle", "save_bundle"]

@@ -1,0 +1,169 @@
+"""A bundle: a fitted model as a directory of plain files, without pickle.
+
+=====================  =====================================================================================
+file                   content
+=====================  =====================================================================================
+``manifest.json``      format version, model, config, metrics, parity error, versions, hash of every file
+``model.onnx``         the model with filters and top-k inside; onnxruntime alone can run it
+``item_ids.json``      ``{"dtype": ..., "ids": [...]}``: position in the list = item index in the graph
+``user_ids.json``      the same for users
+``state.safetensors``  arrays of the scoring form (``form.*``) and the users' histories (``histories.*``)
+``items.parquet``      the items' features, such as titles, where there are any
+=====================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from recsys_core.bundle.manifest import read_manifest, verify_files, write_manifest
+from recsys_core.bundle.publish import published_directory
+from recsys_core.data import Histories, IdMap
+from recsys_core.errors import FormatError
+from recsys_core.export import export_onnx
+from recsys_core.models import FittedModel, Provenance, Recommender, form_from_state
+
+__all__ = ["Bundle", "load_bundle", "save_bundle"]
+
+MODEL = "model.onnx"
+STATE = "state.safetensors"
+ITEM_IDS = "item_ids.json"
+USER_IDS = "user_ids.json"
+ITEM_FEATURES = "items.parquet"
+_RECORDED_VERSIONS = ("numpy", "onnx", "onnxruntime", "polars")
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle that has been read.
+
+    Attributes
+    ----------
+    fitted
+        The model.
+    manifest
+        The content of ``manifest.json``.
+    model_path
+        The ONNX file.
+    """
+
+    fitted: FittedModel
+    manifest: dict[str, Any]
+    model_path: Path
+
+
+def save_bundle(
+    model: Recommender | FittedModel,
+    path: str | os.PathLike[str],
+    *,
+    metrics: Mapping[str, float] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Export a fitted model and publish it as a bundle.
+
+    The directory is written beside its place and renamed into it, so that a reader sees the old bundle or the new
+    one, whole.
+
+    Parameters
+    ----------
+    model
+        A fitted recommender, or a :class:`~recsys_core.models.FittedModel`.
+    path
+        The directory to make.
+    metrics
+        Figures to record in the manifest, such as those of an evaluation.
+    overwrite
+        Replace an existing bundle.  A directory that is not a bundle is never replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    Raises
+    ------
+    ExportError
+        ONNX does not give the model's answers; nothing is written.
+    FormatError
+        ``path`` exists, and ``overwrite`` is not set or it is not a bundle.
+    NotFittedError
+        The model is not fitted.
+    """
+    fitted = model.fitted if isinstance(model, Recommender) else model
+    path = Path(path)
+    if path.exists():
+        if not overwrite:
+            raise FormatError(f"{path}: exists already; choose another path, or pass overwrite=True.")
+        read_manifest(path)
+    with published_directory(path) as directory:
+        parity = export_onnx(fitted, directory / MODEL)
+        arrays, meta = fitted.form.state()
+        state = {f"form.{name}": array for name, array in arrays.items()}
+        state |= {f"histories.{name}": getattr(fitted.histories, name) for name in ("indptr", "indices", "weights")}
+        save_file(state, directory / STATE)
+        (directory / ITEM_IDS).write_text(fitted.items.to_json(), encoding="utf-8")
+        (directory / USER_IDS).write_text(fitted.users.to_json(), encoding="utf-8")
+        if fitted.item_features is not None:
+            fitted.item_features.write_parquet(directory / ITEM_FEATURES)
+        write_manifest(
+            directory,
+            {
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "recsys_core": version("recsys-core"),
+                "model": asdict(fitted.provenance),
+                "form": {"kind": fitted.form.kind, **meta},
+                "n_users": len(fitted.users),
+                "n_items": len(fitted.items),
+                "metrics": dict(metrics or {}),
+                "parity": {"max_error": parity.max_error, "tolerance": parity.tolerance},
+                "versions": {name: version(name) for name in _RECORDED_VERSIONS},
+            },
+        )
+    return path
+
+
+def load_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
+    """Read a bundle.
+
+    Parameters
+    ----------
+    path
+        The directory.
+    verify
+        Compare the hash of every file with the manifest's first, which reads them once.
+
+    Raises
+    ------
+    FormatError
+        It is not a bundle, is of another format version, or a file is missing or damaged.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    if verify:
+        verify_files(path, manifest)
+    try:
+        state = load_file(path / STATE)
+        meta = dict(manifest["form"])
+        arrays = {name.removeprefix("form."): array for name, array in state.items() if name.startswith("form.")}
+        features = path / ITEM_FEATURES
+        fitted = FittedModel(
+            form=form_from_state(meta.pop("kind"), arrays, meta),
+            users=IdMap.from_json((path / USER_IDS).read_text(encoding="utf-8")),
+            items=IdMap.from_json((path / ITEM_IDS).read_text(encoding="utf-8")),
+            histories=Histories(*(state[f"histories.{name}"] for name in ("indptr", "indices", "weights"))),
+            item_features=pl.read_parquet(features) if ITEM_FEATURES in manifest["files"] else None,
+            provenance=Provenance(**manifest["model"]),
+        )
+    except (KeyError, TypeError, OSError, SafetensorError, pl.exceptions.PolarsError) as cause:
+        raise FormatError(f"{path}: cannot be read ({type(cause).__name__}: {cause}); write the bundle again.") from cause
+    return Bundle(fitted, manifest, path / MODEL)

@@ -1,0 +1,74 @@
+"""The manifest of a bundle: what it is, what made it, and the hash of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from recsys_core.errors import FormatError
+
+__all__ = ["FORMAT_VERSION", "MANIFEST", "file_sha256", "read_manifest", "verify_files", "write_manifest"]
+
+FORMAT_VERSION = 1
+"""Raised when a reader of the old format could not read the new one."""
+MANIFEST = "manifest.json"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_manifest(directory: Path, content: dict[str, Any]) -> None:
+    """Write ``manifest.json`` with the format version and the hash and size of every other file."""
+    files = {
+        path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size} for path in sorted(directory.iterdir())
+    }
+    manifest = {"format_version": FORMAT_VERSION, **content, "files": files}
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read and check ``manifest.json``.
+
+    Raises
+    ------
+    FormatError
+        There is no bundle, its manifest is not JSON, or its format version is not one that this version reads.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise FormatError(f"{directory}: expected a bundle with {MANIFEST}, found none; make one with save_bundle.")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as cause:
+        raise FormatError(f"{path}: expected JSON with a format_version ({cause}); write the bundle again.") from cause
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; "
+            "read it with the recsys-core that wrote it, or write it again."
+        )
+    return manifest
+
+
+def verify_files(directory: Path, manifest: dict[str, Any]) -> None:
+    """Check that every file the manifest lists is there and unchanged.
+
+    Raises
+    ------
+    FormatError
+        A file is missing, of another size, or of another hash.
+    """
+    for name, expected in manifest["files"].items():
+        path = directory / name
+        if not path.is_file():
+            raise FormatError(f"{path}: listed in the manifest but missing; copy the whole bundle.")
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise FormatError(f"{path}: expected {expected['bytes']} bytes, got {size}; copy the bundle again.")
+        if file_sha256(path) != expected["sha256"]:
+            raise FormatError(f"{path}: its SHA-256 is not the manifest's; the file was changed or damaged.")

@@ -1,0 +1,9 @@
+"""Export to ONNX: a scoring form becomes a graph with filters and top-k inside, checked against the model."""
+
+from __future__ import annotations
+
+from recsys_core.export.onnx_model import GRAPH_FORMAT_VERSION, build_onnx, export_onnx
+from recsys_core.export.parity import ParityReport, check_parity
+from recsys_core.export.session import OnnxRanker
+
+__all__ = ["GRAPH_FORMAT_VERSION", "OnnxRanker", "ParityReport", "build_onnx", "check_parity", "export_onnx"]

@@ -1,0 +1,153 @@
+"""Does an exported graph give the model's own answers?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_core.errors import ExportError
+from recsys_core.export.session import OnnxRanker
+from recsys_core.models import FittedModel
+from recsys_core.types import CSR, IndexArray, Ranking
+
+__all__ = ["ParityReport", "check_parity"]
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Outcome of a parity check that passed.
+
+    Attributes
+    ----------
+    max_error
+        Largest difference of two scores of one rank, relative to the largest score of the row (at least 1).
+    tolerance
+        What was allowed.
+    n_queries, shapes
+        Queries compared, and the (batch, k) of each comparison.
+    n_swapped
+        Places where the two order items differently whose scores are within the tolerance of each other.
+    """
+
+    max_error: float
+    tolerance: float
+    n_queries: int
+    shapes: tuple[tuple[int, int], ...]
+    n_swapped: int
+
+    def __str__(self) -> str:
+        shapes = ", ".join(f"{batch}x{k}" for batch, k in self.shapes)
+        return (
+            f"ONNX gives the model's answers: {self.n_queries} queries (batch x k: {shapes}), "
+            f"largest relative difference {self.max_error:.1e}, tolerance {self.tolerance:.0e}"
+        )
+
+
+def check_parity(
+    fitted: FittedModel, path: str | os.PathLike[str], *, tolerance: float = TOLERANCE, random_state: int = 0
+) -> ParityReport:
+    """Compare onnxruntime's answers with the model's own on several shapes.
+
+    Known users and histories are asked where the model takes them, in batches of 1, 3 and 33, with k of 1, 10 and more
+    than there are items, with and without seen items, an allow list and a deny list; the longest history and an empty
+    one are always among them.  Scores must agree rank by rank within ``tolerance``; items too, except where scores
+    closer than the tolerance may be swapped, since two backends add in different orders.
+
+    Parameters
+    ----------
+    fitted
+        The model.
+    path
+        Its ONNX file.
+    tolerance
+        Allowed difference of two scores, relative to the largest absolute score of the row, at least 1.
+    random_state
+        Chooses the users.
+
+    Returns
+    -------
+    ParityReport
+
+    Raises
+    ------
+    ExportError
+        The answers differ.
+    """
+    ranker = OnnxRanker(path)
+    rng = np.random.default_rng(random_state)
+    n_items = len(fitted.items)
+    fixed_k = ranker.metadata.get("recsys_core.k")
+    shapes: list[tuple[int, int]] = []
+    worst, swapped = 0.0, 0
+    for batch, k in ((1, 10), (3, 1), (33, 10), (3, n_items + 3)):
+        k = int(fixed_k) if fixed_k else k
+        users = rng.integers(0, len(fitted.users), batch)
+        users[0] = np.argmax(np.diff(fitted.histories.indptr))
+        some = np.sort(rng.choice(n_items, max(1, n_items // 2), replace=False))
+        seen = fitted.histories.rows(users).to_csr(n_items)
+        for filters in ({}, {"exclude": seen}, {"exclude": seen, "allow": some}, {"deny": some}):
+            for by_user in (True, False):
+                error, n_swapped = _compare(fitted, ranker, users, by_user, k, filters, tolerance)
+                worst, swapped = max(worst, error), swapped + n_swapped
+                shapes.append((batch, k))
+    return ParityReport(worst, tolerance, sum(b for b, _ in shapes), tuple(dict.fromkeys(shapes)), swapped)
+
+
+def _compare(
+    fitted: FittedModel,
+    ranker: OnnxRanker,
+    users: IndexArray,
+    by_user: bool,
+    k: int,
+    filters: dict[str, CSR | IndexArray],
+    tolerance: float,
+) -> tuple[float, int]:
+    form = fitted.form
+    if not (form.accepts_users if by_user else form.accepts_histories):
+        return 0.0, 0
+    user_index, histories = (users, None) if by_user else (None, fitted.histories.rows(users))
+    if histories is not None and len(users) > 1:
+        histories = fitted.histories.rows(users)
+        empty_last = histories.indptr.copy()
+        empty_last[-1] = empty_last[-2]
+        histories = type(histories)(
+            empty_last, histories.indices[: empty_last[-1]], histories.weights[: empty_last[-1]]
+        )
+    native = form.rank(user_index, histories, k, **filters)  # type: ignore[arg-type]
+    onnx = ranker.rank(user_index, histories, k, **filters)  # type: ignore[arg-type]
+    return _difference(native, onnx, tolerance)
+
+
+def _difference(native: Ranking, onnx: Ranking, tolerance: float) -> tuple[float, int]:
+    found = native.indices >= 0
+    if not np.array_equal(found, onnx.indices >= 0):
+        raise ExportError("parity: ONNX and the model return different numbers of items; the graph filters wrongly.")
+    scale = np.maximum(np.abs(np.where(found, native.scores, 0)).max(axis=1, keepdims=True, initial=0), 1)
+    gap = np.zeros(native.scores.shape)
+    gap[found] = np.abs(native.scores[found] - onnx.scores[found])
+    error = float((gap / scale).max(initial=0))
+    if not error <= tolerance:
+        raise ExportError(
+            f"parity: expected scores within {tolerance:.0e} of the model's, got a relative difference of {error:.1e}; "
+            "raise the model's regularization if its systems are ill-conditioned, or pass a larger tolerance."
+        )
+    swapped = found & (native.indices != onnx.indices)
+    for row in np.flatnonzero(swapped.any(axis=1)):
+        _check_swaps(native, onnx, row, swapped[row], tolerance * float(scale[row, 0]))
+    return error, int(swapped.sum())
+
+
+def _check_swaps(native: Ranking, onnx: Ranking, row: int, swapped: np.ndarray, allowed: float) -> None:  # type: ignore[type-arg]
+    own_score = dict(zip(native.indices[row].tolist(), native.scores[row].tolist(), strict=True))
+    last = float(native.scores[row][native.indices[row] >= 0][-1])
+    for item, score in zip(onnx.indices[row][swapped].tolist(), onnx.scores[row][swapped].tolist(), strict=True):
+        # An item that the model itself leaves out can only have come in at the end of the list.
+        if not abs(own_score.get(item, last) - score) <= 2 * allowed:
+            raise ExportError(
+                f"parity: ONNX ranks item {item} with score {score:.6g} where the model's own is "
+                f"{own_score.get(item, last):.6g}; the graph computes another score."
+            )

@@ -1,0 +1,250 @@
+"""From a scoring form to the part of the graph that computes scores float32 [B, n_items].
+
+A history is ``history`` int64 [B, L], distinct items padded with -1, and where the form weighs it ``history_weight``
+float32 [B, L].  Padding is turned into item 0 with weight 0.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from onnx import TensorProto
+
+from recsys_core.export.graph import GraphBuilder
+from recsys_core.models import DotForm, FoldIn, ItemItemForm, StaticForm
+
+__all__ = ["add_scores", "uses_weights"]
+
+# A conjugate-gradient step is skipped for a row once its squared residual, in the norm of the preconditioner, has
+# fallen by this factor: 1e-6 in the solution, which is what float32 holds.
+RESIDUAL_DROP = 1e-13
+
+
+@singledispatch
+def add_scores(form: Any, graph: GraphBuilder, exclude: str) -> str:
+    """Add inputs and nodes that score every item for every query; returns the scores' name."""
+    raise TypeError(f"no ONNX export for {type(form).__name__}")
+
+
+@singledispatch
+def uses_weights(form: Any) -> bool:
+    """Whether the form's graph takes ``history_weight``."""
+    return False
+
+
+@uses_weights.register
+def _(form: DotForm) -> bool:
+    return form.fold_in is not None and (form.fold_in.confidence[1] != 0 or form.fold_in.target[1] != 0)
+
+
+@uses_weights.register
+def _(form: ItemItemForm) -> bool:
+    return not form.binary
+
+
+@add_scores.register
+def _(form: StaticForm, graph: GraphBuilder, exclude: str) -> str:
+    scores = graph.table("item_scores", form.scores[None, :].astype(np.float32))
+    batch = graph.op("Shape", exclude, start=0, end=1)
+    return graph.op("Expand", scores, graph.op("Concat", batch, graph.constant([form.n_items]), axis=0))
+
+
+@add_scores.register
+def _(form: DotForm, graph: GraphBuilder, exclude: str) -> str:
+    item_factors = graph.table("item_factors", form.item_factors)
+    queries = _queries(form, graph)
+    bias = [graph.table("item_bias", form.item_bias)] if form.item_bias is not None else []
+    return graph.op("Gemm", queries, item_factors, *bias, transB=1)
+
+
+@add_scores.register
+def _(form: ItemItemForm, graph: GraphBuilder, exclude: str) -> str:
+    history = _history(graph, not form.binary)
+    if isinstance(form.weights, np.ndarray):
+        return _dense_item_item(form.weights, graph, history)
+    longest_row = int(np.diff(form.weights.indptr).max(initial=0))
+    # A padded row costs an index and a value an entry, a dense one a value an item.
+    if 2 * longest_row >= form.n_items:
+        return _dense_item_item(form.weights.toarray(), graph, history)
+    return _sparse_item_item(form.weights, longest_row, graph, history)
+
+
+class _History(NamedTuple):
+    index: str  # int64 [B, L], 0 where padded
+    weight: str  # float32 [B, L], 0 where padded
+    mask: str  # float32 [B, L], 1 for an item and 0 where padded
+
+
+def _history(graph: GraphBuilder, weighted: bool) -> _History:
+    history = graph.input("history", "int64", ["batch", "length"])
+    valid = graph.op("GreaterOrEqual", history, graph.constant(0))
+    mask = graph.op("Cast", valid, to=TensorProto.FLOAT)
+    weight = mask
+    if weighted:
+        # Padding may carry any weight, even NaN.
+        given = graph.input("history_weight", "float32", ["batch", "length"])
+        weight = graph.op("Where", valid, given, graph.constant(0.0, "float32"))
+    return _History(graph.op("Where", valid, history, graph.constant(0)), weight, mask)
+
+
+def _sparse_item_item(weights: Any, longest_row: int, graph: GraphBuilder, history: _History) -> str:
+    """Scatter the neighbours of each history item, float32 [n_items, longest_row], into the scores."""
+    n_items, csr = weights.shape[0], sp.csr_matrix(weights)
+    width = max(longest_row, 1)
+    neighbors = np.full((n_items, width), n_items, np.int32)
+    values = np.zeros((n_items, width), np.float32)
+    row = np.repeat(np.arange(n_items), np.diff(csr.indptr))
+    column = np.arange(csr.nnz) - np.repeat(csr.indptr[:-1], np.diff(csr.indptr))
+    neighbors[row, column], values[row, column] = csr.indices, csr.data
+
+    flat = graph.constant([0, -1])
+    where = graph.op("Reshape", graph.op("Gather", graph.table("neighbors", neighbors), history.index), flat, allowzero=0)
+    added = graph.op("Gather", graph.table("neighbor_weights", values), history.index)
+    added = graph.op("Mul", added, graph.op("Unsqueeze", history.weight, graph.constant([2])))
+    batch = graph.op("Shape", history.index, start=0, end=1)
+    size = graph.op("Concat", batch, graph.constant([n_items + 1]), axis=0)
+    zeros = graph.op("Expand", graph.constant(0.0, "float32"), size)
+    added = graph.op("Reshape", added, flat, allowzero=0)
+    scores = graph.op("ScatterElements", zeros, where, added, axis=1, reduction="add")
+    return graph.op("Slice", scores, graph.constant([0]), graph.constant([n_items]), graph.constant([1]))
+
+
+def _dense_item_item(weights: Any, graph: GraphBuilder, history: _History) -> str:
+    """Add up one row of the matrix a step, in a loop over the positions of the history.
+
+    The product with a [B, n_items] history matrix would read the whole n_items^2 table for every batch; this reads
+    the rows that occur and holds two [B, n_items] blocks.
+    """
+    n_items = weights.shape[0]
+    table = graph.table("item_item_weights", weights.astype(np.float32))
+    batch = graph.op("Shape", history.index, start=0, end=1)
+    size = graph.op("Concat", batch, graph.constant([n_items]), axis=0)
+    zeros = graph.op("Expand", graph.constant(0.0, "float32"), size)
+
+    body = graph.body()
+    step = body.input("step", "int64", [])
+    keep_going = body.input("keep_going", "bool", [])
+    so_far = body.input("scores_so_far", "float32", ["batch", n_items])
+    item = body.op("Gather", history.index, step, axis=1)
+    step_weight = body.op("Unsqueeze", body.op("Gather", history.weight, step, axis=1), body.constant([1]))
+    added = body.op("Mul", body.op("Gather", table, item), step_weight)
+    body.output("keep_going_out", keep_going, "bool", [])
+    body.output("scores_out", body.op("Add", so_far, added), "float32", ["batch", n_items])
+
+    n_steps = graph.op("Squeeze", graph.op("Shape", history.index, start=1, end=2))
+    return graph.op("Loop", n_steps, graph.constant(True, "bool"), zeros, body=body.proto("add_history_item"))
+
+
+def _queries(form: DotForm, graph: GraphBuilder) -> str:
+    """Query vectors [B, n_factors]: looked up for known users, solved for the others."""
+    if form.user_factors is None:
+        assert form.fold_in is not None
+        history = _history(graph, uses_weights(form))
+        return _solve(form, form.fold_in, graph, history)
+    user_index = graph.input("user_index", "int64", ["batch"])
+    user_factors = graph.table("user_factors", form.user_factors)
+    if form.fold_in is None:
+        return graph.op("Gather", user_factors, user_index)
+
+    history = _history(graph, uses_weights(form))
+    known = graph.op("GreaterOrEqual", user_index, graph.constant(0))
+    looked_up = graph.op("Gather", user_factors, graph.op("Where", known, user_index, graph.constant(0)))
+    shape: list[str | int] = ["batch", form.item_factors.shape[1]]
+    # A batch of known users does not pay for the solve.
+    solving = graph.body()
+    solved = _solve(form, form.fold_in, solving, history)
+    mixed = solving.op("Where", solving.op("Unsqueeze", known, solving.constant([1])), looked_up, solved)
+    solving.output("mixed_queries", mixed, "float32", shape)
+    looking = graph.body()
+    looking.output("known_queries", looked_up, "float32", shape)
+    n_unknown = graph.op("ReduceSum", graph.op("Cast", graph.op("Not", known), to=TensorProto.INT64), keepdims=0)
+    any_unknown = graph.op("Greater", n_unknown, graph.constant(0))
+    return graph.op(
+        "If", any_unknown, then_branch=solving.proto("solve_unknown"), else_branch=looking.proto("look_up_known")
+    )
+
+
+def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: _History) -> str:
+    r"""Solve the fold-in system of every row by preconditioned conjugate gradients.
+
+    ONNX has no solver, but :math:`(P + V_h^\top C V_h)\,q = V_h^\top t` needs only products with :math:`P` and with the
+    gathered rows :math:`V_h`.  The constant :math:`P^{-1}` preconditions: the history is a low-rank change of
+    :math:`P`, so exact arithmetic needs at most (distinct items + 1) steps.  Everything is [B, 1, n_factors]; a row
+    that has converged no longer moves, so that it does not depend on the others in the batch.
+    """
+    n_factors = form.item_factors.shape[1]
+    one = graph.constant(1.0, "float32")
+    rows = graph.op("Gather", "item_factors", history.index)
+    rows_t = graph.op("Transpose", rows, perm=[0, 2, 1])
+    confidence = _affine(graph, fold_in.confidence, history.weight)
+    target = _affine(graph, fold_in.target, history.weight)
+    if fold_in.item_offset is not None:
+        offset = graph.table("item_offset", fold_in.item_offset.astype(np.float32))
+        target = graph.op("Sub", target, graph.op("Gather", offset, history.index))
+    confidence = graph.op("Unsqueeze", graph.op("Mul", confidence, history.mask), graph.constant([1]))
+    target = graph.op("Unsqueeze", graph.op("Mul", target, history.mask), graph.constant([1]))
+
+    prior = graph.table("fold_in_prior", fold_in.prior)
+    inverse = np.linalg.inv(fold_in.prior.astype(np.float64))
+    prior_inverse = graph.table("fold_in_prior_inverse", inverse.astype(np.float32))
+    residual = graph.op("MatMul", target, rows)
+    descent = graph.op("MatMul", residual, prior_inverse)
+    energy = _inner(graph, residual, descent)
+    enough = graph.op("Mul", energy, graph.constant(RESIDUAL_DROP, "float32"))
+    start = graph.op("Mul", residual, graph.constant(0.0, "float32"))
+
+    body = graph.body()
+    body.input("solve_step", "int64", [])
+    body.input("solve_keep_going", "bool", [])
+    vector: list[str | int] = ["batch", 1, n_factors]
+    scalar: list[str | int] = ["batch", 1, 1]
+    q = body.input("q", "float32", vector)
+    r = body.input("r", "float32", vector)
+    p = body.input("p", "float32", vector)
+    rz = body.input("rz", "float32", scalar)
+    seen = body.op("Mul", body.op("MatMul", p, rows_t), confidence)
+    a_p = body.op("Add", body.op("MatMul", p, prior), body.op("MatMul", seen, rows))
+    moving = body.op("Greater", rz, enough)
+    curvature = body.op("Where", moving, _inner(body, p, a_p), one)
+    alpha = body.op("Where", moving, body.op("Div", rz, curvature), body.constant(0.0, "float32"))
+    q_next = body.op("Add", q, body.op("Mul", alpha, p))
+    r_next = body.op("Sub", r, body.op("Mul", alpha, a_p))
+    z = body.op("MatMul", r_next, prior_inverse)
+    rz_new = _inner(body, r_next, z)
+    rz_next = body.op("Where", moving, rz_new, rz)
+    beta = body.op("Div", rz_next, body.op("Where", moving, rz, one))
+    p_next = body.op("Where", moving, body.op("Add", z, body.op("Mul", beta, p)), p)
+    still = body.op("Cast", body.op("Greater", rz_next, enough), to=TensorProto.INT64)
+    body.output(
+        "solve_more", body.op("Greater", body.op("ReduceSum", still, keepdims=0), body.constant(0)), "bool", []
+    )
+    body.output("q_next", q_next, "float32", vector)
+    body.output("r_next", r_next, "float32", vector)
+    body.output("p_next", p_next, "float32", vector)
+    body.output("rz_next", rz_next, "float32", scalar)
+
+    # Rounding costs steps beyond the n_factors of exact arithmetic.
+    solution = graph.op_n(
+        "Loop",
+        4,
+        graph.constant(4 * n_factors + 8),
+        graph.constant(True, "bool"),
+        start,
+        residual,
+        descent,
+        energy,
+        body=body.proto("conjugate_gradients"),
+    )[0]
+    return graph.op("Squeeze", solution, graph.constant([1]))
+
+
+def _affine(graph: GraphBuilder, coefficients: tuple[float, float], weight: str) -> str:
+    constant, slope = (graph.constant(value, "float32") for value in coefficients)
+    return graph.op("Add", constant, graph.op("Mul", slope, weight))
+
+
+def _inner(graph: GraphBuilder, a: str, b: str) -> str:
+    return graph.op("ReduceSum", graph.op("Mul", a, b), graph.constant([2]), keepdims=1)

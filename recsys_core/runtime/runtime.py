@@ -1,0 +1,87 @@
+"""A bundle that answers requests, through onnxruntime or through the compiled core."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from recsys_core.bundle import load_bundle
+from recsys_core.data import Histories
+from recsys_core.errors import ConfigError
+from recsys_core.export import OnnxRanker
+from recsys_core.models import FittedModel
+from recsys_core.types import CSR, IndexArray, Ranking
+
+__all__ = ["Runtime", "load"]
+
+
+@dataclass(frozen=True, eq=False)
+class Runtime(FittedModel):
+    """A loaded bundle; it answers as the model did that was saved.
+
+    Attributes
+    ----------
+    manifest
+        The content of ``manifest.json``.
+    ranker
+        The ONNX graph in onnxruntime, or None when the compiled core computes the answers.
+    """
+
+    manifest: dict[str, Any] = field(default_factory=dict)
+    ranker: OnnxRanker | None = None
+
+    def _rank(
+        self,
+        user_index: IndexArray | None,
+        histories: Histories | None,
+        k: int,
+        exclude: CSR | None,
+        allow: IndexArray | None,
+        deny: IndexArray | None,
+        n_threads: int,
+    ) -> Ranking:
+        if self.ranker is None:
+            return super()._rank(user_index, histories, k, exclude, allow, deny, n_threads)
+        return self.ranker.rank(user_index, histories, k, exclude=exclude, allow=allow, deny=deny)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    backend: Literal["onnx", "core"] = "onnx",
+    n_threads: int = 0,
+    verify: bool = True,
+) -> Runtime:
+    """Load a bundle to recommend from it.
+
+    Parameters
+    ----------
+    path
+        A directory written by :func:`recsys_core.save_bundle`.
+    backend
+        ``"onnx"`` runs the bundle's graph in onnxruntime, as any other language would.  ``"core"`` runs the same
+        scoring form on the compiled core, which is faster on large catalogues; items whose scores differ by less than
+        the parity tolerance of the manifest may swap places.
+    n_threads
+        Threads of onnxruntime, 0 for all; the core takes ``n_threads`` with each request.
+    verify
+        Compare the hash of every file with the manifest's first.
+
+    Returns
+    -------
+    Runtime
+
+    Raises
+    ------
+    FormatError
+        The bundle cannot be read.
+    ConfigError
+        ``backend`` is unknown.
+    """
+    if backend not in ("onnx", "core"):
+        raise ConfigError(f"backend: expected 'onnx' or 'core', got {backend!r}.")
+    bundle = load_bundle(path, verify=verify)
+    ranker = OnnxRanker(bundle.model_path, n_threads=n_threads) if backend == "onnx" else None
+    parts = {part.name: getattr(bundle.fitted, part.name) for part in fields(FittedModel)}
+    return Runtime(**parts, manifest=bundle.manifest, ranker=ranker)
