@@ -1,0 +1,51 @@
+"""Evaluation by full ranking: metrics, the evaluator, intervals and comparisons.
+
+Rank every item for every test user with :func:`evaluate`, see how sure a value is with
+:meth:`Evaluation.interval`, and compare two models with :func:`compare`.  A new metric derives from
+:class:`ListMetric` or :class:`PopulationMetric`.
+"""
+
+from __future__ import annotations
+
+from recsys_core.metrics.accuracy import MAP, MRR, NDCG, HitRate, Precision, Recall
+from recsys_core.metrics.batch import Population, RankedBatch, Relevance
+from recsys_core.metrics.beyond_accuracy import Coverage, Diversity, Gini, MeanPopularity, Novelty
+from recsys_core.metrics.catalog import Catalog
+from recsys_core.metrics.comparison import Comparison, Difference, compare
+from recsys_core.metrics.contract import ListMetric, Metric, PopulationMetric
+from recsys_core.metrics.evaluation import Evaluation
+from recsys_core.metrics.evaluator import evaluate
+from recsys_core.metrics.names import metric, split_name, standard_metrics
+from recsys_core.metrics.queries import RankingModel
+from recsys_core.metrics.resampling import Interval
+
+__all__ = [
+    "MAP",
+    "MRR",
+    "NDCG",
+    "Catalog",
+    "Comparison",
+    "Coverage",
+    "Difference",
+    "Diversity",
+    "Evaluation",
+    "Gini",
+    "HitRate",
+    "Interval",
+    "ListMetric",
+    "MeanPopularity",
+    "Metric",
+    "Novelty",
+    "Population",
+    "PopulationMetric",
+    "Precision",
+    "RankedBatch",
+    "RankingModel",
+    "Recall",
+    "Relevance",
+    "compare",
+    "evaluate",
+    "metric",
+    "split_name",
+    "standard_metrics",
+]
