@@ -4,11 +4,19 @@
 
 #include "cpu/kernel_table.hpp"
 #include "cpu/simd.hpp"
+#include "cpu/topk-inl.hpp"
 
 namespace recsys::cpu::RECSYS_ISA_NS {
 
 const KernelTable& table() {
-  static constexpr KernelTable kernels{};
+  static constexpr KernelTable kernels{
+      .panel_max = panel_max,
+      .panel_width = panel_width_of,
+      .score_tile = score_tile,
+      .add_scaled = add_scaled,
+      .add_scaled_sparse = add_scaled_sparse,
+      .next_above = next_above,
+  };
   return kernels;
 }
 

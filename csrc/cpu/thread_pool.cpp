@@ -131,7 +131,7 @@ std::int64_t resolve_threads(std::int64_t n_threads) {
 
 namespace detail {
 
-void parallel_for(std::int64_t n_tasks, std::int64_t n_threads, TaskFn fn, void* context) {
+void run_tasks(std::int64_t n_tasks, std::int64_t n_threads, TaskFn fn, void* context) {
   const std::int64_t width = std::min(resolve_threads(n_threads), n_tasks);
   if (width <= 1) {
     for (std::int64_t task = 0; task < n_tasks; ++task) fn(context, task, 0);

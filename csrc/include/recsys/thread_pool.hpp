@@ -22,7 +22,7 @@ inline constexpr std::int64_t max_threads = 512;
 namespace detail {
 
 using TaskFn = void (*)(void* context, std::int64_t task, std::int64_t thread);
-void parallel_for(std::int64_t n_tasks, std::int64_t n_threads, TaskFn fn, void* context);
+void run_tasks(std::int64_t n_tasks, std::int64_t n_threads, TaskFn fn, void* context);
 
 }  // namespace detail
 
@@ -35,7 +35,7 @@ void parallel_for(std::int64_t n_tasks, std::int64_t n_threads, TaskFn fn, void*
 template <typename Fn>
 void parallel_for(std::int64_t n_tasks, std::int64_t n_threads, Fn&& fn) {
   using Callable = std::remove_reference_t<Fn>;
-  detail::parallel_for(
+  detail::run_tasks(
       n_tasks, n_threads,
       [](void* context, std::int64_t task, std::int64_t thread) { (*static_cast<Callable*>(context))(task, thread); },
       const_cast<void*>(static_cast<const void*>(std::addressof(fn))));
