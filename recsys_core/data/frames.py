@@ -18,11 +18,11 @@ from recsys_core.errors import DataError, DTypeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["open_frame", "read_column", "read_table", "to_series"]
+__all__ = ["count_rows", "open_frame", "read_columns", "read_table", "to_series"]
 
 
-def open_frame(frame: Any, argument: str = "frame") -> nw.DataFrame[Any]:
-    """Wrap a pandas, polars, Arrow or other frame that narwhals knows; lazy frames are collected.
+def open_frame(frame: Any, argument: str = "frame") -> nw.LazyFrame[Any] | nw.DataFrame[Any]:
+    """Wrap a pandas, polars, Arrow or other frame that narwhals knows, lazy ones included.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def open_frame(frame: Any, argument: str = "frame") -> nw.DataFrame[Any]:
         If two columns have one name.
     """
     try:
-        wrapped = nw.from_native(frame)
+        wrapped: nw.LazyFrame[Any] | nw.DataFrame[Any] = nw.from_native(frame)
     except TypeError:
         raise DTypeError(
             f"{argument}: expected a data frame (pandas, polars, Arrow or another that narwhals reads), got "
@@ -40,20 +40,30 @@ def open_frame(frame: Any, argument: str = "frame") -> nw.DataFrame[Any]:
         ) from None
     except nw.exceptions.DuplicateError as error:
         raise DataError(f"{argument}: column names must be unique; rename or drop one ({error})") from None
-    if isinstance(wrapped, nw.LazyFrame):
-        wrapped = wrapped.collect(backend="polars")
-    return wrapped  # type: ignore[no-any-return]  # narrowed from Any
+    return wrapped
+
+
+def read_columns(frame: nw.LazyFrame[Any] | nw.DataFrame[Any], names: Sequence[str]) -> list[pl.Series]:
+    """Read some columns; of a lazy frame, only these are computed."""
+    if isinstance(frame, nw.LazyFrame):
+        frame = frame.select(*dict.fromkeys(names)).collect(backend="polars")
+    return [_read_column(frame, name) for name in names]
+
+
+def count_rows(frame: nw.LazyFrame[Any] | nw.DataFrame[Any]) -> int:
+    """Return the number of rows, which a lazy frame has to compute."""
+    if isinstance(frame, nw.LazyFrame):
+        return int(frame.select(nw.len()).collect(backend="polars").item())
+    return len(frame)
 
 
 def read_table(frame: Any, argument: str) -> pl.DataFrame:
     """Read all columns of a frame into polars."""
-    if isinstance(frame, pl.DataFrame):
-        return frame
     opened = open_frame(frame, argument)
-    return pl.DataFrame([read_column(opened, name) for name in opened.columns])
+    return pl.DataFrame(read_columns(opened, opened.collect_schema().names()))
 
 
-def read_column(frame: nw.DataFrame[Any], name: str) -> pl.Series:
+def _read_column(frame: nw.DataFrame[Any], name: str) -> pl.Series:
     """Read one column; nulls of any spelling (None, NaN in an object column, NaT, NA) become null."""
     series = frame[name]
     if series.implementation.is_pandas():
@@ -81,7 +91,7 @@ def to_series(values: Any, name: str = "values") -> pl.Series:
         wrapped = nw.from_native(values, series_only=True)
     except TypeError:
         return _from_objects(list(values), name)
-    return read_column(wrapped.alias(name).to_frame(), name)
+    return _read_column(wrapped.alias(name).to_frame(), name)
 
 
 def _from_pandas(native: Any, name: str) -> pl.Series:

@@ -127,7 +127,7 @@ class Interactions:
         Parameters
         ----------
         frame
-            pandas, polars, Arrow or any other frame that narwhals reads; one event a row.
+            pandas, polars, Arrow or any other frame that narwhals reads, lazy ones included; one event a row.
         columns
             Names of the columns ``user_id``, ``item_id``, ``weight`` and ``datetime`` in the frame, where they
             have others: ``{"item_id": "movieId", "weight": "rating"}``.  The last two are optional; None in place
@@ -174,7 +174,7 @@ class Interactions:
         lengths = {part: len(column) for part, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ShapeError(f"user_ids, item_ids, weights, datetimes: expected one length, got {lengths}")
-        return _build(check_columns(columns, lengths["user_id"], time_unit), source)
+        return _build(check_columns(columns, time_unit), source)
 
     @classmethod
     def from_csr(cls, matrix: CSR, user_ids: Any = None, item_ids: Any = None, *, source: str = "") -> Interactions:
@@ -192,7 +192,7 @@ class Interactions:
             raise DTypeError(f"matrix: expected a scipy sparse matrix, got {type(matrix).__name__}")
         matrix = matrix.tocsr()
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
-        checked = check_columns({"weight": pl.Series("matrix", matrix.data)}, matrix.nnz)
+        checked = check_columns({"weight": pl.Series("matrix", matrix.data)})
         raise_first(checked.findings)
         return cls(
             users=as_id_map(user_ids, matrix.shape[0], "user_ids"),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import narwhals as nw
 import polars as pl
 
-from recsys_core.data.columns import map_columns
 from recsys_core.data.interactions import Interactions
-from recsys_core.data.validation import raise_first
 from recsys_core.errors import ConfigError, FormatError
 
 if TYPE_CHECKING:
@@ -65,20 +64,16 @@ def read_interactions(
     """
     table = scan_table(path, separator=separator, names=names, schema=schema)
     try:
-        mapping, findings = map_columns(table.collect_schema().names(), columns)
-        raise_first(findings)
-        # All names stay visible to the checks until here; only the mapped columns are parsed.
-        frame = table.select(list(dict.fromkeys(mapping.values()))).collect()
-    except pl.exceptions.PolarsError as error:
+        return Interactions.from_frame(
+            table,
+            columns=columns,
+            item_features=item_features,
+            user_features=user_features,
+            time_unit=time_unit,
+            source=str(path),
+        )
+    except (pl.exceptions.PolarsError, nw.exceptions.NarwhalsError) as error:
         raise FormatError(f"path: cannot read {str(path)!r}: {error}") from error
-    return Interactions.from_frame(
-        frame,
-        columns=columns,
-        item_features=item_features,
-        user_features=user_features,
-        time_unit=time_unit,
-        source=str(path),
-    )
 
 
 def scan_table(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recsys_core.data.columns import likely_column, map_columns
-from recsys_core.data.frames import open_frame, read_column
+from recsys_core.data.frames import count_rows, open_frame, read_columns
 from recsys_core.data.times import TimeUnit, parse_datetimes
 from recsys_core.data.validation import Finding, check_ids, check_not_empty, parse_weights
 
@@ -40,18 +40,24 @@ def check_table(
 ) -> CheckedTable:
     """Map, read and check the columns of a data frame."""
     opened = open_frame(frame)
-    mapping, missing = map_columns(opened.columns, columns)
-    # Before the columns, so that an unmapped rating is not lost without a word.
-    missing += _unmapped(opened.columns, mapping, columns)
-    read = {part: read_column(opened, name) for part, name in mapping.items()}
-    table = check_columns(read, len(opened), time_unit)
-    table.findings = missing + table.findings
+    available = opened.collect_schema().names()
+    mapping, findings = map_columns(available, columns)
+    # A rating that nobody mapped must not be lost without a word.
+    findings += _unmapped(available, mapping, columns)
+    read = dict(zip(mapping, read_columns(opened, list(mapping.values())), strict=True))
+    table = check_columns(read, time_unit)
+    if not read:
+        table.n_rows = count_rows(opened)
+    table.findings = findings + table.findings
     return table
 
 
-def check_columns(columns: Mapping[str, pl.Series], n_rows: int, time_unit: TimeUnit | None = None) -> CheckedTable:
-    """Check columns given by the part they play; messages use the columns' own names."""
-    table = CheckedTable(n_rows, findings=check_not_empty(n_rows))
+def check_columns(columns: Mapping[str, pl.Series], time_unit: TimeUnit | None = None) -> CheckedTable:
+    """Check columns, of one length, given by the part they play; messages use the columns' own names."""
+    n_rows = max(map(len, columns.values()), default=0)
+    table = CheckedTable(n_rows)
+    if columns:
+        table.findings += check_not_empty(n_rows)
     for part in ("user_id", "item_id"):
         ids = columns.get(part)
         if ids is None or not n_rows:

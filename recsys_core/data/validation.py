@@ -89,7 +89,7 @@ def check_not_empty(n_rows: int) -> list[Finding]:
     if n_rows:
         return []
     remedy = "check the file or the query that it comes from"
-    return [Finding("empty", "error", "frame: expected at least one interaction, got no rows", remedy)]
+    return [Finding("empty", "error", "interactions: expected at least one row, got none", remedy)]
 
 
 def check_ids(ids: pl.Series, column: str) -> list[Finding]:
