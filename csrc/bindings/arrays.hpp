@@ -25,6 +25,8 @@ namespace py = pybind11;
 
 // (indptr int64, indices int32, data float32, n_columns)
 using CsrArrays = std::tuple<py::array, py::array, py::array, std::int64_t>;
+// (indptr int64, indices int32, n_columns), where only the structure counts
+using CsrPattern = std::tuple<py::array, py::array, std::int64_t>;
 
 template <typename T>
 void require(const py::array& array, int n_dimensions, const std::string& name) {
@@ -56,6 +58,14 @@ inline CsrView csr_view(const CsrArrays& arrays, const std::string& name) {
   const auto& [indptr, indices, data, n_columns] = arrays;
   return {vector_view<std::int64_t>(indptr, name + ".indptr"), vector_view<std::int32_t>(indices, name + ".indices"),
           vector_view<float>(data, name + ".data"), n_columns};
+}
+
+inline CsrView pattern_view(const CsrPattern& arrays, const std::string& name) {
+  const auto& [indptr, indices, n_columns] = arrays;
+  return {vector_view<std::int64_t>(indptr, name + ".indptr"),
+          vector_view<std::int32_t>(indices, name + ".indices"),
+          {},
+          n_columns};
 }
 
 template <typename T>

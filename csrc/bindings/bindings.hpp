@@ -6,6 +6,7 @@
 namespace recsys::bindings {
 
 void bind_platform(pybind11::module_& module);
+void bind_topk(pybind11::module_& module);
 
 // Translates recsys:: errors into the classes of recsys_core.errors.
 void register_errors(pybind11::module_& module);

@@ -1,29 +1,11 @@
 #include "recsys/views.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
 namespace recsys {
 namespace {
-
-// Index of the first value that is NaN or infinite, or -1.  Blocks are tested by an OR of bits, which the compiler
-// vectorizes; only a bad block is looked at value by value.
-std::int64_t find_nonfinite(const float* values, std::int64_t n) {
-  constexpr std::uint32_t exponent = 0x7F800000U;
-  constexpr std::int64_t block = 256;
-  for (std::int64_t start = 0; start < n; start += block) {
-    const std::int64_t stop = start + block < n ? start + block : n;
-    std::uint32_t bad = 0;
-    for (std::int64_t i = start; i < stop; ++i) {
-      bad |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(values[i]) & exponent) == exponent);
-    }
-    if (bad == 0) continue;
-    for (std::int64_t i = start; i < stop; ++i) {
-      if (!std::isfinite(values[i])) return i;
-    }
-  }
-  return -1;
-}
 
 std::string describe(float value) {
   if (std::isnan(value)) return "NaN";
@@ -37,27 +19,45 @@ std::string describe(float value) {
 
 }  // namespace
 
+// Blocks are tested by an OR of bits, which the compiler vectorizes; only a bad block is looked at value by value.
+std::int64_t find_nonfinite(std::span<const float> values) {
+  constexpr std::uint32_t exponent = 0x7F800000U;
+  constexpr std::size_t block = 256;
+  for (std::size_t start = 0; start < values.size(); start += block) {
+    const std::size_t stop = std::min(values.size(), start + block);
+    std::uint32_t bad = 0;
+    for (std::size_t i = start; i < stop; ++i) {
+      bad |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(values[i]) & exponent) == exponent);
+    }
+    if (bad == 0) continue;
+    for (std::size_t i = start; i < stop; ++i) {
+      if (!std::isfinite(values[i])) return static_cast<std::int64_t>(i);
+    }
+  }
+  return -1;
+}
+
+void throw_nonfinite(std::string_view name, std::int64_t row, std::int64_t column, float value) {
+  throw_nonfinite(name, "row " + std::to_string(row) + ", column " + std::to_string(column), value);
+}
+
 void check_finite(MatrixView<const float> matrix, std::string_view name) {
-  const std::int64_t at = find_nonfinite(matrix.data(), matrix.size());
-  if (at < 0) return;
-  throw_nonfinite(name, "row " + std::to_string(at / matrix.cols()) + ", column " + std::to_string(at % matrix.cols()),
-                  matrix.data()[at]);
+  const std::int64_t at = find_nonfinite({matrix.data(), static_cast<std::size_t>(matrix.size())});
+  if (at >= 0) throw_nonfinite(name, at / matrix.cols(), at % matrix.cols(), matrix.data()[at]);
 }
 
 void check_finite(std::span<const float> vector, std::string_view name) {
-  const std::int64_t at = find_nonfinite(vector.data(), static_cast<std::int64_t>(vector.size()));
-  if (at < 0) return;
-  throw_nonfinite(name, "position " + std::to_string(at), vector[static_cast<std::size_t>(at)]);
+  const std::int64_t at = find_nonfinite(vector);
+  if (at >= 0) throw_nonfinite(name, "position " + std::to_string(at), vector[static_cast<std::size_t>(at)]);
 }
 
 void check_finite(const CsrView& csr, std::string_view name) {
-  const std::int64_t at = find_nonfinite(csr.values.data(), static_cast<std::int64_t>(csr.values.size()));
+  const std::int64_t at = find_nonfinite(csr.values);
   if (at < 0) return;
   std::int64_t row = 0;
   while (csr.end(row) <= at) ++row;
   const auto position = static_cast<std::size_t>(at);
-  throw_nonfinite(name, "row " + std::to_string(row) + ", column " + std::to_string(csr.indices[position]),
-                  csr.values[position]);
+  throw_nonfinite(name, row, csr.indices[position], csr.values[position]);
 }
 
 void check_indptr(const CsrView& csr, std::string_view name) {

@@ -87,4 +87,8 @@ void check_finite(MatrixView<const float> matrix, std::string_view name);
 void check_finite(std::span<const float> vector, std::string_view name);
 void check_finite(const CsrView& csr, std::string_view name);
 
+// For callers that check piece by piece: the position of the first NaN or infinity or -1, and the error to throw.
+[[nodiscard]] std::int64_t find_nonfinite(std::span<const float> values);
+[[noreturn]] void throw_nonfinite(std::string_view name, std::int64_t row, std::int64_t column, float value);
+
 }  // namespace recsys
