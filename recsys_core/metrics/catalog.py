@@ -56,11 +56,12 @@ class Catalog:
         """CSR, shape (n_items, n_users): 1 where the training user had the item, rows in the model's order."""
         import scipy.sparse as sp
 
-        pairs = sp.coo_array(self.train.to_csr("binary"))
-        row = self.items.index_of(self.train.items.ids)[pairs.col]
-        known = row >= 0
-        ones = np.ones(int(known.sum()), dtype=np.float32)
-        return sp.csr_array((ones, (row[known], pairs.row[known])), shape=(self.n_items, self.n_users))
+        pairs = self.train.to_csr("binary")
+        user = np.repeat(np.arange(self.n_users), np.diff(pairs.indptr))
+        item = self.items.index_of(self.train.items.ids)[pairs.indices]
+        known = item >= 0
+        ones = np.ones(np.count_nonzero(known), dtype=np.float32)
+        return sp.csr_array((ones, (item[known], user[known])), shape=(self.n_items, self.n_users))
 
     @cached_property
     def popularity(self) -> IndexArray:

@@ -27,7 +27,9 @@ def unit_rows(vectors: CSR) -> sp.csr_array[Any]:
     """The rows scaled to length 1, float64; a row of zeros stays so."""
     import scipy.sparse as sp
 
-    scaled: sp.csr_array[Any] = sp.csr_array(vectors.astype(np.float64))  # astype copies
+    # Built from its arrays: the library's matrices mix index widths, which many scipy methods refuse.
+    parts = (np.array(vectors.data, dtype=np.float64), vectors.indices, vectors.indptr)
+    scaled: sp.csr_array[Any] = sp.csr_array(parts, shape=vectors.shape)
     norms = np.sqrt(np.asarray(scaled.multiply(scaled).sum(axis=1)).ravel())
     norms[norms == 0.0] = 1.0
     scaled.data /= np.repeat(norms, np.diff(scaled.indptr))
