@@ -53,7 +53,7 @@ class GraphBuilder:
 
     def table(self, name: str, values: np.ndarray[Any, Any]) -> str:
         """A named constant, such as the item factors."""
-        self._root._initializers[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        self._root._initializers[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
         return name
 
     def constant(self, value: Any, dtype: str = "int64") -> str:

@@ -1,0 +1,68 @@
+# One command each; `make help` lists them.  Everything is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.cu')
+CXX_FILES = $(shell find csrc -name '*.cpp' -o -name '*.hpp')
+PACKAGES := recsys_core plugins/recsys_classic plugins/recsys_datasets
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help quickstart test test-fast test-cpp test-sanitize lint format bench wheel clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/pip.stamp:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/install.stamp: $(VENV)/pip.stamp $(SOURCES) constraints.txt
+	$(PIP) install -q -c constraints.txt --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/install.stamp
+	$(PIP) install -q -c constraints.txt --group dev
+	@touch $@
+
+quickstart: $(VENV)/install.stamp ## train, compare, export and recommend on MovieLens-100K
+	$(BIN)/recsys quickstart
+
+test: $(VENV)/dev.stamp test-cpp ## every test: C++, Python, doctests, documentation
+	$(BIN)/python -m pytest --doctest-modules tests $(PACKAGES)
+
+test-fast: $(VENV)/dev.stamp ## the Python tests that take seconds
+	$(BIN)/python -m pytest -m 'not slow' tests
+
+test-cpp: $(VENV)/dev.stamp ## the tests of the core without Python
+	$(BIN)/cmake -S . -B build/tests -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	    -DRECSYS_BUILD_PYTHON=OFF -DRECSYS_BUILD_TESTS=ON -DRECSYS_WERROR=ON
+	$(BIN)/cmake --build build/tests
+	$(BIN)/ctest --test-dir build/tests --output-on-failure
+
+test-sanitize: $(VENV)/dev.stamp ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	    -DRECSYS_BUILD_PYTHON=OFF -DRECSYS_BUILD_TESTS=ON -DRECSYS_WERROR=ON -DRECSYS_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/sanitize
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+lint: $(VENV)/dev.stamp ## formatting, style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## rewrite the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+bench: $(VENV)/dev.stamp ## the benchmarks, beside other libraries
+	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+wheel: $(VENV)/dev.stamp ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean: ## remove what was built; .venv stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

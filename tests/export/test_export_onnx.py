@@ -1,0 +1,109 @@
+"""Exporting: the file, its metadata, the parity check that guards it, and a k that is baked in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+
+from recsys_core.errors import ExportError, FormatError
+from recsys_core.export import OnnxRanker, check_parity, export_onnx
+from recsys_core.models import DotForm, FittedModel, FoldIn, ItemItemForm, StaticForm
+
+
+def test_export_reports_parity_and_carries_metadata(fitted: FittedModel, tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    report = export_onnx(fitted, path)
+    assert report.max_error <= report.tolerance == 1e-4
+    assert report.n_queries >= 37 * 4
+    assert str(report).startswith("ONNX gives the model's answers")
+    metadata = OnnxRanker(path).metadata
+    assert metadata["recsys_core.format_version"] == "1"
+    assert metadata["recsys_core.item_ids_sha256"] == fitted.items.digest
+    assert metadata["recsys_core.form"] == fitted.form.kind
+
+
+def test_a_baked_k_is_no_input_and_fixes_the_output_shape(fitted: FittedModel, tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(fitted, path, k=7)
+    graph = onnx.load(path).graph
+    assert "k" not in {node.name for node in graph.input}
+    assert graph.output[0].type.tensor_type.shape.dim[1].dim_value == 7
+
+
+def changed(form):
+    """The same form, computing something slightly different."""
+    if isinstance(form, StaticForm):
+        return StaticForm(form.scores + np.float32(0.01))
+    if isinstance(form, ItemItemForm):
+        return dataclasses.replace(form, weights=form.weights * np.float32(1.01))
+    return dataclasses.replace(form, item_factors=form.item_factors * np.float32(1.01))
+
+
+def test_parity_fails_when_the_scores_differ(fitted: FittedModel, tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(fitted, path)
+    with pytest.raises(ExportError, match="parity"):
+        check_parity(dataclasses.replace(fitted, form=changed(fitted.form)), path)
+
+
+def test_parity_fails_when_items_are_swapped(fitted: FittedModel, tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(fitted, path)
+    form = fitted.form
+    order = np.arange(form.n_items)[::-1].copy()
+    if isinstance(form, StaticForm):
+        swapped = StaticForm(form.scores[order])
+    elif isinstance(form, ItemItemForm):
+        swapped = dataclasses.replace(form, weights=form.weights[:, order])
+    else:
+        fold_in = form.fold_in and dataclasses.replace(form.fold_in)
+        swapped = dataclasses.replace(form, item_factors=form.item_factors[order], fold_in=fold_in)
+    with pytest.raises(ExportError, match="parity"):
+        check_parity(dataclasses.replace(fitted, form=swapped), path)
+
+
+def test_a_refused_export_leaves_no_file(histories, tmp_path) -> None:
+    from recsys_core.data import IdMap
+
+    rng = np.random.default_rng(0)
+    items = (rng.normal(size=(200, 8)) * 1e6).astype(np.float32)
+    # So badly conditioned that float32 cannot solve it: the graph and the core must disagree.
+    fold_in = FoldIn((1e-9 * np.eye(8)).astype(np.float32), (1.0, 0.0), (0.0, 1.0))
+    items[:, 1] = items[:, 0] * np.float32(1 + 1e-6)
+    fitted = FittedModel(DotForm(items, fold_in=fold_in), IdMap(list(range(50))), IdMap(list(range(200))), histories)
+    path = tmp_path / "model.onnx"
+    with pytest.raises(Exception, match=r"parity|pivot|positive definite"):
+        export_onnx(fitted, path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_onnx_model_is_a_format_error(tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(FormatError, match="export it again"):
+        OnnxRanker(path)
+
+
+def test_big_models_keep_their_tables_in_a_second_file(fitted: FittedModel, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("recsys_core.export.onnx_model.EXTERNAL_DATA_BYTES", 100)
+    path = tmp_path / "model.onnx"
+    export_onnx(fitted, path)
+    assert (tmp_path / "model.onnx.data").exists()
+    assert OnnxRanker(path).rank(np.array([1]), fitted.histories.rows([1]), 3).indices.shape == (1, 3)
+
+
+def test_large_batches_are_cut(fitted: FittedModel, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(fitted, path)
+    users = np.arange(50)
+    by_user = fitted.form.accepts_users
+    asked = (users, None) if by_user else (None, fitted.histories.rows(users))
+    exclude = fitted.histories.to_csr(200)
+    whole = OnnxRanker(path).rank(*asked, 10, exclude=exclude)
+    monkeypatch.setattr("recsys_core.export.session.SCORES_BYTES", 4 * 200 * 7)
+    cut = OnnxRanker(path).rank(*asked, 10, exclude=exclude)
+    np.testing.assert_allclose(cut.scores, whole.scores, rtol=1e-4, atol=1e-4)
+    assert (cut.indices == whole.indices).mean() > 0.99

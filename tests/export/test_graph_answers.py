@@ -1,0 +1,176 @@
+"""The exported graph, run by onnxruntime, against scores and rankings computed here in float64 NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import scipy.sparse as sp
+
+from recsys_core.export import OnnxRanker, build_onnx
+from recsys_core.models import FittedModel, StaticForm
+
+
+def expected_scores(fitted: FittedModel, users: np.ndarray, by_user: bool) -> np.ndarray:
+    form = fitted.form
+    if form.kind == "static":
+        return np.tile(form.scores.astype(float), (len(users), 1))
+    history = fitted.histories.rows(users).to_csr(form.n_items).toarray().astype(float)
+    if form.kind == "item_item":
+        weights = form.weights if isinstance(form.weights, np.ndarray) else form.weights.toarray()
+        return (np.sign(history) if form.binary else history) @ weights.astype(float)
+    queries = form.user_factors[users] if by_user else np.array([solve(form, row) for row in history])
+    bias = 0 if form.item_bias is None else form.item_bias.astype(float)
+    return queries @ form.item_factors.T.astype(float) + bias
+
+
+def solve(form, row: np.ndarray) -> np.ndarray:
+    fold_in, seen = form.fold_in, np.flatnonzero(row)
+    vectors, ratings = form.item_factors[seen].astype(float), row[seen]
+    confidence = fold_in.confidence[0] + fold_in.confidence[1] * ratings
+    target = fold_in.target[0] + fold_in.target[1] * ratings
+    if fold_in.item_offset is not None:
+        target = target - fold_in.item_offset[seen]
+    matrix = fold_in.prior.astype(float) + (vectors.T * confidence) @ vectors
+    return np.linalg.solve(matrix, vectors.T @ target)
+
+
+def expected_ranking(scores: np.ndarray, k: int, exclude=None, allow=None, deny=None):
+    scores = scores.copy()
+    if exclude is not None:
+        scores[exclude.toarray() != 0] = -np.inf
+    if allow is not None:
+        scores[:, np.setdiff1d(np.arange(scores.shape[1]), allow)] = -np.inf
+    if deny is not None:
+        scores[:, deny] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    values = np.take_along_axis(scores, order, 1)
+    padding = ((0, 0), (0, max(k - scores.shape[1], 0)))
+    indices = np.pad(np.where(np.isneginf(values), -1, order), padding, constant_values=-1)
+    return indices, np.pad(values, padding, constant_values=-np.inf)
+
+
+@pytest.fixture
+def ranker(fitted: FittedModel, tmp_path) -> OnnxRanker:
+    model = build_onnx(fitted)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save_model(model, tmp_path / "model.onnx")
+    return OnnxRanker(tmp_path / "model.onnx")
+
+
+def questions(fitted: FittedModel):
+    return [by_user for by_user, has in ((True, fitted.form.accepts_users), (False, fitted.form.accepts_histories)) if has]
+
+
+@pytest.mark.parametrize(("batch", "k"), [(1, 1), (1, 5), (7, 10), (50, 250)])
+@pytest.mark.parametrize("filters", ["none", "exclude", "allow and exclude", "nothing allowed", "deny", "all"])
+def test_graph_gives_the_reference_ranking(fitted: FittedModel, ranker: OnnxRanker, batch, k, filters) -> None:
+    rng = np.random.default_rng(batch)
+    n_items = fitted.form.n_items
+    users = rng.integers(0, len(fitted.users), batch)
+    users[0] = 3  # the one without a history
+    exclude = fitted.histories.rows(users).to_csr(n_items)
+    chosen = {
+        "none": {},
+        "exclude": {"exclude": exclude},
+        "allow and exclude": {"exclude": exclude, "allow": np.arange(0, n_items, 3)},
+        "nothing allowed": {"allow": np.array([], np.int64)},
+        "deny": {"deny": np.arange(5)},
+        "all": {"exclude": exclude, "allow": np.arange(0, n_items, 3), "deny": np.arange(0, n_items, 6)},
+    }[filters]
+    for by_user in questions(fitted):
+        histories = None if by_user else fitted.histories.rows(users)
+        ranking = ranker.rank(users if by_user else None, histories, k, **chosen)
+        indices, scores = expected_ranking(expected_scores(fitted, users, by_user), k, **chosen)
+        assert ranking.indices.shape == ranking.scores.shape == (batch, k)
+        assert np.array_equal(ranking.indices >= 0, indices >= 0)
+        found = indices >= 0
+        scale = max(1.0, np.abs(scores[found]).max(initial=0))
+        np.testing.assert_allclose(ranking.scores[found], scores[found], rtol=0, atol=2e-5 * scale)
+        assert np.isneginf(ranking.scores[~found]).all()
+        if fitted.form.kind == "static":
+            assert np.array_equal(ranking.indices, indices)  # ties too
+
+
+def test_answers_do_not_depend_on_the_rest_of_the_batch(fitted: FittedModel, ranker: OnnxRanker) -> None:
+    users = np.arange(20)
+    for by_user in questions(fitted):
+        rows = fitted.histories.rows(users)
+        together = ranker.rank(users if by_user else None, None if by_user else rows, 10)
+        for user in users:
+            one = np.array([user])
+            alone = ranker.rank(one if by_user else None, None if by_user else fitted.histories.rows(one), 10)
+            np.testing.assert_allclose(alone.scores[0], together.scores[user], rtol=2e-5, atol=1e-5)
+
+
+def test_a_known_and_an_unknown_user_in_one_batch(fitted: FittedModel, ranker: OnnxRanker) -> None:
+    if not {"user_index", "history"} <= ranker.inputs:
+        pytest.skip("the graph takes one kind of question only")
+    history = np.array([[7, 9, -1], [7, 9, -1]], np.int64)
+    feeds = {
+        "user_index": np.array([5, -1], np.int64),
+        "history": history,
+        "history_weight": np.array([[1, 2, np.nan], [1, 2, np.nan]], np.float32),
+        "exclude": np.empty((2, 0), np.int64),
+        "allow": np.empty(0, np.int64),
+        "k": np.array(200, np.int64),
+    }
+    index, score = ranker._session.run(["item_index", "score"], feeds)
+    row = np.zeros(200)
+    row[[7, 9]] = 1, 2
+    form = fitted.form
+    bias = 0 if form.item_bias is None else form.item_bias
+    known = form.item_factors @ form.user_factors[5] + bias
+    solved = form.item_factors @ solve(form, row) + bias
+    for answered, expected in ((0, known), (1, solved)):
+        np.testing.assert_allclose(score[answered], expected[index[answered]], atol=2e-4 * np.abs(expected).max())
+
+
+def test_indices_outside_the_catalogue_are_padding(ranker: OnnxRanker) -> None:
+    feeds = {
+        "exclude": np.array([[-7, 200, 10**12, 3]], np.int64),
+        "allow": np.array([3, 4, -9, 200, 10**12], np.int64),
+        "k": np.array(5, np.int64),
+    }
+    if "user_index" in ranker.inputs:
+        feeds["user_index"] = np.array([0], np.int64)
+    if "history" in ranker.inputs:
+        feeds["history"] = np.array([[1]], np.int64)
+    if "history_weight" in ranker.inputs:
+        feeds["history_weight"] = np.array([[1]], np.float32)
+    index, _ = ranker._session.run(["item_index", "score"], feeds)
+    assert index.tolist() == [[4, -1, -1, -1, -1]]
+
+
+def test_nan_is_never_returned(histories) -> None:
+    from recsys_core.data import IdMap
+
+    scores = np.array([1, np.nan, 3, -np.inf, np.inf], np.float32)
+    fitted = FittedModel(StaticForm(scores), IdMap(list(range(50))), IdMap(list(range(5))), histories)
+    path_free = onnx.load_model_from_string(build_onnx(fitted).SerializeToString())
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(path_free.SerializeToString(), providers=["CPUExecutionProvider"])
+    feeds = {"exclude": np.empty((1, 0), np.int64), "allow": np.empty(0, np.int64), "k": np.array(5, np.int64)}
+    index, score = session.run(None, feeds)
+    assert index.tolist() == [[4, 2, 0, -1, -1]]
+    assert not np.isnan(score).any()
+
+
+def test_sparse_weights_with_long_rows_are_stored_dense() -> None:
+    form_of = {0.02: "neighbors", 0.9: "item_item_weights"}
+    from recsys_core.data import Histories, IdMap
+    from recsys_core.models import ItemItemForm
+
+    for density, table in form_of.items():
+        weights = sp.random(100, 100, density, "csr", dtype=np.float32, random_state=0)
+        fitted = FittedModel(
+            ItemItemForm(weights), IdMap([0]), IdMap(list(range(100))), Histories.from_lists([[1, 2]])
+        )
+        assert table in {tensor.name for tensor in build_onnx(fitted).graph.initializer}
+
+
+def test_every_operator_is_a_standard_one(fitted: FittedModel) -> None:
+    model = build_onnx(fitted)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
+    assert {node.domain for node in model.graph.node} == {""}
