@@ -261,11 +261,11 @@ void topk(const ItemIndex& index, MatrixView<const float> queries, const Filters
   cpu::check_arguments(filters, ranking, n_queries, index.n_items());
   check_finite(queries, "queries");
   (void)resolve_threads(n_threads);  // refuses a negative number even where the plan will not ask
+  const cpu::Admissible admissible(filters, index.n_items());
   if (n_queries == 0) return;
 
   const auto& kernels = cpu::kernels();
   const std::int64_t k = ranking.indices.cols();
-  const cpu::Admissible admissible(filters, index.n_items());
   const Plan plan = make_plan(index, admissible, n_queries, k, n_threads, kernels.panel_max);
   const std::vector<std::int32_t> gathered = plan.gather ? admissible.items() : std::vector<std::int32_t>{};
   const auto write = [&](std::int64_t query, std::span<const Candidate> best) {

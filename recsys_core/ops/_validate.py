@@ -1,0 +1,119 @@
+"""Checks and conversions of what callers pass to the operations.
+
+Each function returns an array that the compiled core takes as it is: the caller's own array where its type and layout
+already fit, else a converted copy.  Messages name the argument, say what was expected, what came, and what to do.
+The core itself checks what needs a look at every value: NaN, infinities and indices out of range.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys_core.errors import ConfigError, DataError, DTypeError, ShapeError
+
+if TYPE_CHECKING:
+    from recsys_core.types import CSR, FloatArray, Index32Array, IndexArray
+
+__all__ = ["csr_arrays", "csr_pattern", "index_vector", "integer", "matrix", "vector"]
+
+CsrArrays: TypeAlias = "tuple[IndexArray, Index32Array, FloatArray, int]"
+CsrPattern: TypeAlias = "tuple[IndexArray, Index32Array, int]"
+
+_MAX_INT32 = np.iinfo(np.int32).max
+
+
+def integer(value: SupportsIndex, name: str, *, minimum: int) -> int:
+    """Return `value` as an int of at least `minimum`; a bool or a float is refused."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_):
+        raise ConfigError(f"{name} must be an integer, got {value!r}")
+    if number < minimum:
+        raise ConfigError(f"{name} must be at least {minimum}, got {number}")
+    return number
+
+
+def matrix(value: npt.ArrayLike, name: str, *, n_columns: int | None = None) -> FloatArray:
+    """Return `value` as a C-order float32 matrix, without a copy where it is one."""
+    array = _float32(value, name)
+    if array.ndim != 2:
+        remedy = "; pass one row as array[None, :]" if array.ndim == 1 else ""
+        raise ShapeError(f"{name} must be a matrix, got {array.ndim} dimension(s){remedy}")
+    if n_columns is not None and array.shape[1] != n_columns:
+        raise ShapeError(f"{name} must have {n_columns} columns, got shape {array.shape}")
+    return array
+
+
+def vector(value: npt.ArrayLike, name: str, *, size: int | None = None) -> FloatArray:
+    """Return `value` as a contiguous float32 vector, without a copy where it is one."""
+    array = _float32(value, name)
+    if array.ndim != 1:
+        raise ShapeError(f"{name} must be a vector, got shape {array.shape}; flatten it with .ravel()")
+    if size is not None and array.shape[0] != size:
+        raise ShapeError(f"{name} must have {size} entries, got {array.shape[0]}")
+    return array
+
+
+def index_vector(value: npt.ArrayLike, name: str) -> IndexArray:
+    """Return `value` as a contiguous int64 vector; a boolean mask is refused, since 0 and 1 are indices too."""
+    array = np.asarray(value)
+    if array.ndim != 1:
+        raise ShapeError(f"{name} must be a vector of indices, got shape {array.shape}")
+    if array.size == 0:  # an empty list arrives as float64
+        return np.empty(0, dtype=np.int64)
+    if array.dtype == np.bool_:
+        raise DTypeError(f"{name} must hold indices, got a boolean mask; pass numpy.flatnonzero(mask)")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise DTypeError(f"{name} must hold integers, got {array.dtype}; convert it with .astype(numpy.int64)")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def csr_arrays(value: CSR, name: str) -> CsrArrays:
+    """Return (indptr int64, indices int32, data float32, n_columns) of a SciPy CSR matrix or array."""
+    indptr, indices, n_columns = csr_pattern(value, name)
+    return indptr, indices, vector(value.data, f"{name}.data"), n_columns
+
+
+def csr_pattern(value: CSR, name: str) -> CsrPattern:
+    """Return (indptr int64, indices int32, n_columns) of a SciPy CSR matrix or array, whatever type its data has."""
+    if getattr(value, "format", None) != "csr":
+        raise DTypeError(f"{name} must be a scipy.sparse CSR matrix, got {_describe(value)}")
+    n_columns = int(value.shape[1])
+    if n_columns > _MAX_INT32:
+        raise ShapeError(f"{name} must have at most {_MAX_INT32} columns, got {n_columns}")
+    indices = np.asarray(value.indices)
+    if indices.dtype != np.int32 and indices.size and not 0 <= indices.min() <= indices.max() < n_columns:
+        # Checked before the cast, which could wrap a column that is out of range into one that is not.
+        raise DataError(f"{name} must have column indices in [0, {n_columns}), got {indices.min()} to {indices.max()}")
+    return (
+        np.ascontiguousarray(value.indptr, dtype=np.int64),
+        np.ascontiguousarray(indices, dtype=np.int32),
+        n_columns,
+    )
+
+
+def is_sparse(value: Any) -> bool:
+    """Tell a SciPy sparse matrix from anything else, without importing SciPy."""
+    return hasattr(value, "tocsr")
+
+
+def _float32(value: npt.ArrayLike, name: str) -> FloatArray:
+    if is_sparse(value):
+        raise DTypeError(f"{name} must be a dense array, got {_describe(value)}; convert it with .toarray()")
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"{name} must hold real numbers, got {array.dtype}; convert it with .astype(numpy.float32)")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, which the core reports with its place
+        return np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
+
+
+def _describe(value: Any) -> str:
+    if is_sparse(value):
+        return f"the {value.format} format; convert it with .tocsr()"
+    return f"{type(value).__name__}; build one with scipy.sparse.csr_array(...)"
