@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "recsys/errors.hpp"
+#include "recsys/sparse.hpp"
 #include "recsys/views.hpp"
 
 namespace recsys::bindings {
@@ -88,6 +89,12 @@ py::array_t<T> take_vector(std::vector<T>&& values) {
   const py::capsule free(owner.get(), [](void* held) { delete static_cast<std::vector<T>*>(held); });
   owner.release();
   return py::array_t<T>(size, data, free);
+}
+
+inline CsrArrays take_csr(CsrMatrix&& matrix) {
+  const std::int64_t n_columns = matrix.cols;
+  return {take_vector(std::move(matrix.indptr)), take_vector(std::move(matrix.indices)),
+          take_vector(std::move(matrix.values)), n_columns};
 }
 
 }  // namespace recsys::bindings

@@ -9,6 +9,21 @@
 
 namespace recsys::cpu {
 
+// One row of a conjugate-gradient block: its stored entries, and the solution to start from and to replace.
+struct CgRow {
+  const std::int32_t* columns;
+  const float* values;
+  std::int64_t n;
+  float* x;
+};
+
+// A user, an item of hers and another item.
+struct BprTriple {
+  std::int32_t user;
+  std::int32_t positive;
+  std::int32_t negative;
+};
+
 struct KernelTable {
   // Top-k (topk-inl.hpp).  Most queries a panel, and the width to which a panel of so many queries is padded.
   std::int64_t panel_max;
@@ -24,6 +39,24 @@ struct KernelTable {
   // First block of 32 scores, from `block` on, with one above the threshold, and which: n_blocks where there is none.
   std::int64_t (*next_above)(const float* scores, std::int64_t block, std::int64_t n_blocks, float threshold,
                              std::uint32_t* mask);
+  // Per-row least squares (solve-inl.hpp).
+  void (*gather_rows)(const float* factors, std::int64_t stride, std::int64_t f, const std::int32_t* columns,
+                      std::int64_t n, const float* weights, const float* targets, std::int64_t ld, float* panel,
+                      float* scaled, float* rhs);
+  void (*symmetric_update)(const float* left, const float* right, std::int64_t n, std::int64_t f, std::int64_t ld,
+                           float* matrix, std::int64_t matrix_ld);
+  std::int64_t (*cholesky_solve)(float* matrix, std::int64_t f, std::int64_t ld, float* diagonal, float* x);
+  double (*stored_loss)(const float* x, const float* factors, std::int64_t ld, std::int64_t f,
+                        const std::int32_t* columns, const float* values, std::int64_t n, float alpha);
+  // Conjugate gradients on a block of at most 8 rows (cg-inl.hpp).
+  void (*cg_solve)(const CgRow* rows, std::int64_t n_rows, const float* factors, std::int64_t ld, std::int64_t f,
+                   const float* prior, float alpha, std::int64_t n_steps, float* scratch);
+  // Pairwise ranking steps (bpr-inl.hpp).
+  double (*bpr_update)(const BprTriple* triples, std::int64_t n, float* user_factors, float* item_factors,
+                       float* item_bias, std::int64_t f, std::int64_t ld, float rate, float regularization);
+  // One column of coordinate descent (slim-inl.hpp).
+  bool (*slim_column)(const float* gram, std::int64_t n, std::int64_t column, float l1, float l2,
+                      std::int64_t n_sweeps, float tolerance, bool positive_only, float* weights, float* pull);
 };
 
 // The table of the level in use (recsys/dispatch.hpp).

@@ -2,8 +2,12 @@
 // isa_<level>.cpp and by nothing else.
 #pragma once
 
+#include "cpu/bpr-inl.hpp"
+#include "cpu/cg-inl.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/simd.hpp"
+#include "cpu/slim-inl.hpp"
+#include "cpu/solve-inl.hpp"
 #include "cpu/topk-inl.hpp"
 
 namespace recsys::cpu::RECSYS_ISA_NS {
@@ -16,6 +20,13 @@ const KernelTable& table() {
       .add_scaled = add_scaled,
       .add_scaled_sparse = add_scaled_sparse,
       .next_above = next_above,
+      .gather_rows = gather_rows,
+      .symmetric_update = symmetric_update,
+      .cholesky_solve = cholesky_solve,
+      .stored_loss = stored_loss,
+      .cg_solve = cg_solve,
+      .bpr_update = bpr_update,
+      .slim_column = slim_column,
   };
   return kernels;
 }

@@ -44,14 +44,20 @@ RECSYS_INLINE vfloat broadcast(float value) { return value - vfloat{}; }
 
 RECSYS_INLINE vfloat zero() { return vfloat{}; }
 
-// Sum of the lanes by halving, always in the same order.
+// Sum of the lanes by halving, always in the same order: lane i takes lane i + width for width = lanes / 2, ... 1.
 RECSYS_INLINE float sum_lanes(vfloat value) {
-  float part[lanes];
-  __builtin_memcpy(part, &value, sizeof(value));
-  for (std::int64_t width = lanes / 2; width > 0; width /= 2) {
-    for (std::int64_t i = 0; i < width; ++i) part[i] += part[i + width];
-  }
-  return part[0];
+#if RECSYS_SIMD_BYTES == 64
+  const auto half = __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7) +
+                    __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+  const auto half = value;
+#endif
+#if RECSYS_SIMD_BYTES >= 32
+  const auto quarter = __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
+#else
+  const auto quarter = half;
+#endif
+  return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
 // Bit i is set where a[i] > b[i]; a NaN is never greater.

@@ -44,12 +44,13 @@ RECSYS_INLINE void update_tile(const float* left, std::int64_t step_k, std::int6
 // One block of tile_rows rows of the tile update, columns [first, f) rounded out to whole vectors.
 template <int Sign>
 RECSYS_INLINE void update_row_block(const float* left, std::int64_t step_k, std::int64_t step_i, const float* right,
-                                    std::int64_t n, std::int64_t ld, std::int64_t first, std::int64_t f, float* rows) {
+                                    std::int64_t n, std::int64_t ld, std::int64_t first, std::int64_t f, float* rows,
+                                    std::int64_t rows_ld) {
   std::int64_t j = first;
   for (; j + lanes < f; j += 2 * lanes) {
-    update_tile<2, Sign>(left, step_k, step_i, right + j, n, ld, rows + j, ld);
+    update_tile<2, Sign>(left, step_k, step_i, right + j, n, ld, rows + j, rows_ld);
   }
-  if (j < f) update_tile<1, Sign>(left, step_k, step_i, right + j, n, ld, rows + j, ld);
+  if (j < f) update_tile<1, Sign>(left, step_k, step_i, right + j, n, ld, rows + j, rows_ld);
 }
 
 // panel[k] = factors[columns[k]], scaled[k] = weights[k] * panel[k], rhs += sum_k targets[k] * panel[k].
@@ -80,9 +81,9 @@ inline void gather_rows(const float* factors, std::int64_t stride, std::int64_t 
 
 // Upper triangle of matrix += left^T right, for left, right [n, ld] with equal columns up to a scale of the rows.
 inline void symmetric_update(const float* left, const float* right, std::int64_t n, std::int64_t f, std::int64_t ld,
-                             float* matrix) {
+                             float* matrix, std::int64_t matrix_ld) {
   for (std::int64_t i = 0; i < f; i += tile_rows) {
-    update_row_block<+1>(left + i, ld, 1, right, n, ld, i / lanes * lanes, f, matrix + i * ld);
+    update_row_block<+1>(left + i, ld, 1, right, n, ld, i / lanes * lanes, f, matrix + i * matrix_ld, matrix_ld);
   }
 }
 
@@ -115,17 +116,19 @@ RECSYS_INLINE std::int64_t factor_row_block(float* matrix, std::int64_t first, s
 RECSYS_INLINE void substitute_forward(const float* matrix, std::int64_t first, std::int64_t rows, std::int64_t f,
                                       std::int64_t ld, const float* diagonal, float* x) {
   const std::int64_t last = first + rows;
+  float solved[tile_rows];
   for (std::int64_t r = first; r < last; ++r) {
     x[r] *= diagonal[r];
+    solved[r - first] = x[r];
     for (std::int64_t j = r + 1; j < last; ++j) x[j] -= matrix[r * ld + j] * x[r];
   }
   std::int64_t j = last;
   for (; j < f && j % lanes != 0; ++j) {
-    for (std::int64_t r = first; r < last; ++r) x[j] -= matrix[r * ld + j] * x[r];
+    for (std::int64_t r = first; r < last; ++r) x[j] -= matrix[r * ld + j] * solved[r - first];
   }
   for (; j < f; j += lanes) {
     vfloat value = load(x + j);
-    for (std::int64_t r = first; r < last; ++r) value -= load(matrix + r * ld + j) * broadcast(x[r]);
+    for (std::int64_t r = first; r < last; ++r) value -= load(matrix + r * ld + j) * broadcast(solved[r - first]);
     store(x + j, value);
   }
 }
@@ -152,7 +155,7 @@ inline std::int64_t cholesky_solve(float* matrix, std::int64_t f, std::int64_t l
   for (std::int64_t i = 0; i < f; ++i) diagonal[i] = matrix[i * ld + i];
   for (std::int64_t i = 0; i < f; i += tile_rows) {
     const std::int64_t rows = i + tile_rows < f ? tile_rows : f - i;
-    if (i > 0) update_row_block<-1>(matrix + i, ld, 1, matrix, i, ld, i / lanes * lanes, f, matrix + i * ld);
+    if (i > 0) update_row_block<-1>(matrix + i, ld, 1, matrix, i, ld, i / lanes * lanes, f, matrix + i * ld, ld);
     const std::int64_t failed = factor_row_block(matrix, i, rows, f, ld, diagonal);
     if (failed >= 0) return failed;
     substitute_forward(matrix, i, rows, f, ld, diagonal, x);

@@ -1,0 +1,82 @@
+#include <string>
+
+#include "bindings/arrays.hpp"
+#include "bindings/bindings.hpp"
+#include "bindings/callback.hpp"
+#include "recsys/als.hpp"
+#include "recsys/solve_rows.hpp"
+
+namespace recsys::bindings {
+namespace {
+
+AlsSolver solver_of(const std::string& name) {
+  if (name == "auto") return AlsSolver::automatic;
+  if (name == "cholesky") return AlsSolver::cholesky;
+  if (name == "cg") return AlsSolver::cg;
+  throw ConfigError("solver must be \"auto\", \"cholesky\" or \"cg\", got \"" + name + "\"");
+}
+
+py::tuple bind_als_fit(const CsrArrays& interactions, std::int64_t n_factors, float regularization, float alpha,
+                       std::int64_t n_iterations, const std::string& solver, std::uint64_t random_state,
+                       std::int64_t n_threads, const py::object& callback) {
+  const CsrView view = csr_view(interactions, "interactions");
+  if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
+  auto user_factors = new_matrix<float>(view.rows(), n_factors);
+  auto item_factors = new_matrix<float>(view.cols, n_factors);
+  const MatrixView<float> users = mutable_view(user_factors);
+  const MatrixView<float> items = mutable_view(item_factors);
+  const AlsOptions options{.regularization = regularization,
+                           .alpha = alpha,
+                           .n_iterations = n_iterations,
+                           .solver = solver_of(solver),
+                           .seed = random_state,
+                           .n_threads = n_threads};
+  const AlsMonitor monitor{.wants_loss = !callback.is_none(), .after_iteration = progress_callback(callback)};
+  {
+    const py::gil_scoped_release release;
+    als(view, options, users, items, monitor);
+  }
+  return py::make_tuple(user_factors, item_factors);
+}
+
+py::array_t<float> bind_solve_rows(const CsrArrays& histories, const py::array& item_factors, const py::array& prior,
+                                   std::pair<float, float> confidence, std::pair<float, float> target,
+                                   const py::object& item_offset, std::int64_t n_threads) {
+  const CsrView view = csr_view(histories, "histories");
+  const auto factors = matrix_view<float>(item_factors, "item_factors");
+  const auto prior_view = matrix_view<float>(prior, "prior");
+  std::span<const float> offset;
+  if (!item_offset.is_none()) offset = vector_view<float>(item_offset.cast<py::array>(), "item_offset");
+  auto out = new_matrix<float>(view.rows(), factors.cols());
+  const MatrixView<float> solutions = mutable_view(out);
+  {
+    const py::gil_scoped_release release;
+    solve_rows(view, factors, prior_view, {confidence.first, confidence.second, target.first, target.second}, offset,
+               solutions, n_threads);
+  }
+  return out;
+}
+
+py::array_t<float> bind_gram(const py::array& factors, std::int64_t n_threads) {
+  const auto view = matrix_view<float>(factors, "factors");
+  auto out = new_matrix<float>(view.cols(), view.cols());
+  const MatrixView<float> product = mutable_view(out);
+  {
+    const py::gil_scoped_release release;
+    gram(view, product, n_threads);
+  }
+  return out;
+}
+
+}  // namespace
+
+void bind_als(py::module_& module) {
+  module.def("als", &bind_als_fit, py::arg("interactions"), py::arg("n_factors"), py::kw_only(),
+             py::arg("regularization"), py::arg("alpha"), py::arg("n_iterations"), py::arg("solver"),
+             py::arg("random_state"), py::arg("n_threads"), py::arg("callback"));
+  module.def("solve_rows", &bind_solve_rows, py::arg("histories"), py::arg("item_factors"), py::kw_only(),
+             py::arg("prior"), py::arg("confidence"), py::arg("target"), py::arg("item_offset"), py::arg("n_threads"));
+  module.def("gram", &bind_gram, py::arg("factors"), py::kw_only(), py::arg("n_threads"));
+}
+
+}  // namespace recsys::bindings

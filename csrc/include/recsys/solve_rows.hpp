@@ -1,0 +1,64 @@
+// Regularized least squares, one small system a row:
+//
+//   (P + sum_i (c0 + c1 r_i) y_i y_i^T) x = sum_i (t0 + t1 r_i - o_i) y_i
+//
+// summed over the row's stored entries r_i.  Fold-in of implicit ALS (Hu et al. 2008, eq. 4) is P = YtY + lambda I,
+// c = (0, alpha), t = (1, alpha); ridge regression on the stored entries is P = lambda I, c = (1, 0), t = (0, 1).
+//
+// float32 throughout.  Cost per row: n f^2 / 2 + f^3 / 6 multiply-adds and O(f^2) scratch a thread.  Rows are
+// independent and every sum has a fixed order: the same bits whatever the number of threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "recsys/padded_matrix.hpp"
+#include "recsys/sparse.hpp"
+#include "recsys/views.hpp"
+
+namespace recsys {
+
+struct RowWeights {
+  float confidence_base = 0.0F;   // c0
+  float confidence_slope = 1.0F;  // c1
+  float target_base = 1.0F;       // t0
+  float target_slope = 1.0F;      // t1
+};
+
+// histories [n_rows, n_items], factors [n_items, f], prior [f, f] symmetric, item_offset [n_items] or empty,
+// out [n_rows, f].  An empty row gives zeros.  Throws DataError naming the first row whose system is not positive
+// definite to float32.
+void solve_rows(const CsrView& histories, MatrixView<const float> factors, MatrixView<const float> prior,
+                const RowWeights& weights, std::span<const float> item_offset, MatrixView<float> out,
+                std::int64_t n_threads);
+
+// The symmetric product factors^T factors, out [f, f].  The rows are cut into at most 64 blocks by their number alone;
+// a block is summed in float32, the blocks in double and in order.  n f^2 / 2 multiply-adds.
+void gram(MatrixView<const float> factors, MatrixView<float> out, std::int64_t n_threads);
+
+namespace detail {
+
+// A matrix whose rows are `ld` floats apart.
+struct Strided {
+  const float* data;
+  std::int64_t rows;
+  std::int64_t cols;
+  std::int64_t ld;
+};
+
+// [f * f] in double, both triangles.
+[[nodiscard]] std::vector<double> gram(const Strided& factors, std::int64_t n_threads);
+
+// Solves the scheduled rows into out (rows out_ld apart) and returns the lowest row that failed, or -1; a failed row
+// is set to zeros.
+[[nodiscard]] std::int64_t solve_scheduled(const CsrView& rows, const RowSchedule& schedule, const Strided& factors,
+                                           std::span<const float> prior, const RowWeights& weights,
+                                           std::span<const float> item_offset, float* out, std::int64_t out_ld,
+                                           std::int64_t n_threads);
+
+// Cost of a factorization beside that of one entry: f^3 / 6 over f^2 / 2, and the substitutions.
+[[nodiscard]] inline std::int64_t factorization_cost(std::int64_t n_factors) { return n_factors / 3 + 8; }
+
+}  // namespace detail
+}  // namespace recsys
