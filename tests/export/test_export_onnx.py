@@ -91,7 +91,8 @@ def test_big_models_keep_their_tables_in_a_second_file(fitted: FittedModel, tmp_
     monkeypatch.setattr("recsys_core.export.onnx_model.EXTERNAL_DATA_BYTES", 100)
     path = tmp_path / "model.onnx"
     export_onnx(fitted, path)
-    assert (tmp_path / "model.onnx.data").exists()
+    # ONNX leaves tables under 1 KiB in the file itself, and the static scores are that small.
+    assert (tmp_path / "model.onnx.data").exists() == (fitted.form.kind != "static")
     assert OnnxRanker(path).rank(np.array([1]), fitted.histories.rows([1]), 3).indices.shape == (1, 3)
 
 
