@@ -44,7 +44,8 @@ class ListSimilarity:
     vectors
         CSR, shape (n_items, n_dimensions): one row an item, of any length; a zero row has cosine 0 with all others.
     max_items
-        How many items' mutual products are kept (float32, ``4 * max_items**2`` bytes: 256 MiB by default).
+        How many items' mutual products are kept (float32, ``4 * max_items**2`` bytes: 256 MiB by default, twice that
+        while the memory grows).
     """
 
     def __init__(self, vectors: CSR, *, max_items: int = 8192) -> None:
@@ -73,11 +74,15 @@ class ListSimilarity:
             middle = len(lists) // 2
             return np.concatenate([self.mean_per_list(lists[:middle]), self.mean_per_list(lists[middle:])])
         self._hold(items)
+        return np.concatenate([self._of_held(part) for part in _parts(lists, lists.shape[1] ** 2)])
+
+    def _of_held(self, lists: IndexArray) -> npt.NDArray[np.float64]:
         valid = lists >= 0
         slots = np.where(valid, self._slot[lists], 0)
-        off_diagonal = valid[:, :, None] & valid[:, None, :] & ~np.eye(lists.shape[1], dtype=bool)
         products = self._products[slots[:, :, None], slots[:, None, :]]
-        totals = np.where(off_diagonal, products, 0.0).sum(axis=(1, 2))
+        if not valid.all():
+            products *= valid[:, :, None] & valid[:, None, :]
+        totals = products.sum(axis=(1, 2), dtype=np.float64) - np.einsum("bii->b", products, dtype=np.float64)
         return _per_pair(totals, valid.sum(axis=1))
 
     def _hold(self, items: IndexArray) -> None:
@@ -94,9 +99,11 @@ class ListSimilarity:
         held = np.concatenate([self._held, fresh])
         grown = np.empty((len(held), len(held)), dtype=np.float32)
         grown[:n_old, :n_old] = self._products
-        stripe = (self._vectors[held] @ self._vectors[fresh].T).toarray()
-        grown[:, n_old:] = stripe
-        grown[n_old:, :n_old] = stripe[:n_old].T
+        held_vectors = self._vectors[held]
+        for start in range(0, len(fresh), 512):  # in stripes, since a sparse product takes more room than its values
+            stripe = held_vectors @ self._vectors[fresh[start : start + 512]].T
+            grown[:, n_old + start : n_old + start + stripe.shape[1]] = stripe.toarray()
+        grown[n_old:, :n_old] = grown[:n_old, n_old:].T
         self._slot[fresh] = np.arange(n_old, len(held))
         self._held, self._products = held, grown
 
@@ -111,6 +118,10 @@ def dense_list_similarity(vectors: npt.NDArray[Any], lists: IndexArray) -> npt.N
     lists
         int64, shape (n_lists, k), -1 where padded.
     """
+    return np.concatenate([_of_dense(vectors, part) for part in _parts(lists, lists.shape[1] * vectors.shape[1])])
+
+
+def _of_dense(vectors: npt.NDArray[Any], lists: IndexArray) -> npt.NDArray[np.float64]:
     valid = lists >= 0
     gathered = np.asarray(vectors[lists], dtype=np.float64)
     norms = np.linalg.norm(gathered, axis=2, keepdims=True)
@@ -119,6 +130,12 @@ def dense_list_similarity(vectors: npt.NDArray[Any], lists: IndexArray) -> npt.N
     total = gathered.sum(axis=1)
     totals = np.einsum("bd,bd->b", total, total) - np.einsum("bkd,bkd->b", gathered, gathered)
     return _per_pair(totals, valid.sum(axis=1))
+
+
+def _parts(lists: IndexArray, numbers_per_list: int) -> list[IndexArray]:
+    """The lists in parts whose intermediate arrays stay in the low tens of megabytes."""
+    step = max(1, 2_000_000 // max(1, numbers_per_list))
+    return [lists[start : start + step] for start in range(0, max(1, len(lists)), step)]
 
 
 def _per_pair(totals: npt.NDArray[np.float64], lengths: IndexArray) -> npt.NDArray[np.float64]:

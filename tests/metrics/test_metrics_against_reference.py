@@ -5,12 +5,13 @@ from __future__ import annotations
 import metrics_reference as reference
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from ranking_fakes import catalog_of, padded_ranking
 
 from recsys_core.metrics import Population, RankedBatch, Relevance, metric, standard_metrics
-from recsys_core.metrics.similarity import ListSimilarity
+from recsys_core.metrics.similarity import ListSimilarity, dense_list_similarity
 
 N_ITEMS = 8
 UNKNOWN = range(N_ITEMS, N_ITEMS + 3)
@@ -89,3 +90,16 @@ def test_similarity_is_the_same_however_little_is_remembered(max_items):
             atol=1e-6,
         )
         assert len(similarity._held) <= max_items
+
+
+def test_similarity_of_more_items_and_lists_than_are_worked_on_at_once():
+    rng = np.random.default_rng(5)
+    vectors = sp.random_array((1300, 40), density=0.2, format="csr", rng=rng)
+    dense = vectors.toarray()
+    unit = dense / np.maximum(np.linalg.norm(dense, axis=1, keepdims=True), 1e-300)
+    lists = np.array([rng.choice(1300, size=50, replace=False) for _ in range(900)])
+    gram = unit @ unit.T
+    expected = [(gram[np.ix_(row, row)].sum() - np.trace(gram[np.ix_(row, row)])) / (50 * 49) for row in lists]
+    np.testing.assert_allclose(ListSimilarity(vectors).mean_per_list(lists), expected, atol=1e-6)
+    np.testing.assert_allclose(dense_list_similarity(dense, lists), expected, atol=1e-12)
+    assert len(dense_list_similarity(dense, lists[:0])) == 0
