@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pluggy
 
-from recsys_core.registry.specs import DatasetSpec, EncoderSpec, MetricSpec, RecommenderSpec, RerankerSpec
+from recsys_core.registry.specs import DatasetSpec, EncoderSpec, MetricSpec, RecommenderSpec, RerankerSpec, Spec
 
 __all__ = ["ENTRY_POINT_GROUP", "HOOKS", "hookimpl"]
 
@@ -49,7 +49,7 @@ def recsys_datasets() -> list[DatasetSpec]:
     raise AssertionError("a hook specification is never called")
 
 
-HOOKS: dict[str, type] = {
+HOOKS: dict[str, type[Spec]] = {
     "recsys_recommenders": RecommenderSpec,
     "recsys_encoders": EncoderSpec,
     "recsys_metrics": MetricSpec,

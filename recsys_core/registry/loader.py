@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from recsys_core.registry import hookspecs
 from recsys_core.registry.hookspecs import ENTRY_POINT_GROUP, HOOKS
 from recsys_core.registry.specs import API_VERSION, OLDEST_API_VERSION, Spec
 
-__all__ = ["PluginRecord", "installed_entry_points", "load_plugin", "selected_by_environment"]
+__all__ = ["PluginRecord", "installed_entry_points", "load_plugin", "normalized", "selected_by_environment"]
 
 
 @dataclass(frozen=True)
@@ -57,50 +58,59 @@ class PluginRecord:
 
 
 def installed_entry_points() -> list[EntryPoint]:
-    """The installed entry points of the group, each once, in an order that does not depend on the file system."""
-    unique = {}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        unique.setdefault((_distribution(point)[0], point.name, point.value), point)
-    return [unique[key] for key in sorted(unique)]
+    """The installed entry points of the group, in an order that does not depend on the file system."""
+    return sorted(
+        entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (_distribution(point)[0], point.name, point.value)
+    )
 
 
 def selected_by_environment(point: EntryPoint) -> bool:
     """Whether ``RECSYS_PLUGINS`` lets this plugin load.
 
-    The variable lists entry-point or distribution names, separated by commas.  Unset, all load; empty, none;
-    ``a,b`` only these; ``-a`` all but this one.
+    The variable lists entry-point or distribution names, separated by commas; case, ``-``, ``_`` and ``.`` in them
+    make no difference.  Unset, all load; empty, none; ``a,b`` only these; ``-a`` all but this one.
     """
     setting = os.environ.get("RECSYS_PLUGINS")
     if setting is None:
         return True
     words = [word.strip() for word in setting.split(",") if word.strip()]
-    names = {point.name, _distribution(point)[0]}
-    denied = {word[1:] for word in words if word.startswith("-")}
-    allowed = {word for word in words if not word.startswith("-")}
+    names = {normalized(point.name), normalized(_distribution(point)[0])}
+    denied = {normalized(word[1:]) for word in words if word.startswith("-")}
+    allowed = {normalized(word) for word in words if not word.startswith("-")}
     if names & denied:
         return False
     return bool(names & allowed) if allowed or not denied else True
 
 
+def normalized(name: str) -> str:
+    """Spelling of a distribution's name by which package indexes compare names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def load_plugin(point: EntryPoint) -> PluginRecord:
     """Import one plugin, call its hooks and check what they return; never raises for the plugin's faults."""
     distribution, version = _distribution(point)
-    identity = (point.name, distribution, version, point.module)
+    # The module's name, without what point.module does to a malformed value: raise AttributeError.
+    identity = (point.name, distribution, version, point.value.partition(":")[0].strip())
     if not selected_by_environment(point):
         return PluginRecord(*identity, status="disabled")
     try:
+        if not point.pattern.match(point.value):
+            raise PluginError(f"{distribution}:{point.name}: expected a module as entry point, got {point.value!r}.")
         specs, refused = _collect(point.load(), f"{distribution}:{point.name}")
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:  # a script without a main guard must not end the host
         error = str(cause) if isinstance(cause, PluginError) else f"{type(cause).__name__}: {cause}"
         return PluginRecord(*identity, status="failed", error=error, traceback=traceback.format_exc())
     return PluginRecord(*identity, status="loaded", specs=tuple(specs), refused=tuple(refused))
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    # An entry point that was built by hand has no distribution.
-    if point.dist is None:
-        return "(none)", ""
-    return point.dist.name, point.dist.version
+    # An entry point that was built by hand has no distribution, and a damaged installation no metadata.
+    try:
+        name, version = (point.dist.name, point.dist.version) if point.dist else (None, None)
+    except Exception:
+        name, version = None, None
+    return name or "(none)", version or ""
 
 
 def _collect(plugin: Any, identity: str) -> tuple[list[Spec], list[str]]:
@@ -110,8 +120,12 @@ def _collect(plugin: Any, identity: str) -> tuple[list[Spec], list[str]]:
     _check_pending(manager, identity)
     specs: list[Spec] = []
     for hook, expected in HOOKS.items():
-        for returned in getattr(manager.hook, hook)():
-            specs += _checked(returned, expected, f"{identity}.{hook}")
+        # Called one by one, since pluggy drops a hook's None, which is a forgotten return.
+        implementations = getattr(manager.hook, hook).get_hookimpls()
+        if not implementations and hasattr(plugin, hook):
+            raise PluginError(f"{identity}.{hook}: is not marked; decorate it with @recsys_core.registry.hookimpl.")
+        for implementation in implementations:
+            specs += _checked(implementation.function(), expected, f"{identity}.{hook}")
     accepted = [spec for spec in specs if OLDEST_API_VERSION <= spec.api <= API_VERSION]
     refused = [
         f"{spec.name}: written for plugin interface {spec.api}, this recsys-core accepts {OLDEST_API_VERSION} to "
@@ -127,12 +141,12 @@ def _check_pending(manager: pluggy.PluginManager, identity: str) -> None:
         manager.check_pending()
     except pluggy.PluginValidationError as cause:
         written = [name for name in vars(manager.hook) if not name.startswith("_") and name not in HOOKS]
-        near = difflib.get_close_matches(written[0], HOOKS, n=1) if written else []
-        remedy = f"did you mean {near[0]}?" if near else f"the hooks are {', '.join(HOOKS)}."
+        near = [match for name in written for match in difflib.get_close_matches(name, HOOKS, n=1)]
+        remedy = f"did you mean {', '.join(near)}?" if near else f"the hooks are {', '.join(HOOKS)}."
         raise PluginError(f"{identity}: unknown hook {', '.join(written)}; {remedy}") from cause
 
 
-def _checked(returned: Any, expected: type, where: str) -> Iterable[Spec]:
+def _checked(returned: Any, expected: type[Spec], where: str) -> Sequence[Spec]:
     if not isinstance(returned, Sequence) or isinstance(returned, str):
         raise PluginError(f"{where}: expected a list of {expected.__name__}, got {type(returned).__name__}.")
     for spec in returned:

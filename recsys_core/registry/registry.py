@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, cast
 
 from recsys_core.errors import ConfigError, PluginError, UnknownModelError
-from recsys_core.registry.loader import PluginRecord, installed_entry_points, load_plugin
+from recsys_core.registry.loader import PluginRecord, installed_entry_points, load_plugin, normalized
 from recsys_core.registry.specs import Spec, resolve
 
 if TYPE_CHECKING:
@@ -24,11 +24,22 @@ __all__ = ["Entry", "Registry", "create", "default_registry", "list_models", "lo
 
 @dataclass(frozen=True)
 class Entry:
-    """A spec together with the distribution that registered it."""
+    """A spec together with the plugin that registered it.
+
+    Attributes
+    ----------
+    spec
+        What was registered.
+    distribution, version
+        The distribution that ships the plugin.
+    module
+        The plugin's module.
+    """
 
     spec: Spec
     distribution: str
     version: str
+    module: str
 
     @property
     def qualified_name(self) -> str:
@@ -61,7 +72,7 @@ class Registry:
     def entries(self, kind: str = "recommender", pattern: str = "*") -> list[Entry]:
         """Entries of one kind whose name matches a shell pattern, sorted by name, then distribution."""
         found = [
-            Entry(spec, plugin.distribution, plugin.version)
+            Entry(spec, plugin.distribution, plugin.version, plugin.module)
             for plugin in self.plugins
             for spec in plugin.specs
             if spec.kind == kind and fnmatchcase(spec.name, pattern)
@@ -82,22 +93,24 @@ class Registry:
         found = [
             entry
             for entry in self.entries(kind)
-            if entry.spec.name == short and distribution in ("", entry.distribution)
+            if entry.spec.name == short and normalized(distribution) in ("", normalized(entry.distribution))
         ]
         if not found:
             raise UnknownModelError(self._unknown(name, kind))
         if len(found) > 1:
-            owners = " and ".join(f"{entry.distribution} {entry.version}" for entry in found)
-            choices = " or ".join(repr(entry.qualified_name) for entry in found)
-            raise PluginError(f"{kind} {name!r}: registered by both {owners}; ask for {choices}.")
+            raise PluginError(f"{kind} {name!r}: {_collision(found)}")
         return found[0]
 
-    def create(self, name: str, *, kind: str = "recommender", **settings: Any) -> Any:
+    def create(self, name: str, /, *, kind: str = "recommender", **settings: Any) -> Any:
         """Make the thing called ``name`` with these settings; see :func:`create`."""
         entry = self.find(name, kind)
         factory = resolve(entry.spec.factory)
         if kind == "recommender":
             return self._recommender(entry, factory, settings)
+        if not callable(factory):
+            raise PluginError(
+                f"{entry.qualified_name}: expected {entry.spec.factory} to be callable, got {type(factory).__name__}."
+            )
         try:
             inspect.signature(factory).bind(**settings)
         except TypeError as fault:
@@ -113,6 +126,9 @@ class Registry:
                 f"{entry.qualified_name}: expected {entry.spec.factory} to be a subclass of "
                 f"recsys_core.Recommender, got {factory!r}."
             )
+        if inspect.isabstract(factory):
+            missing = ", ".join(sorted(factory.__abstractmethods__))
+            raise PluginError(f"{entry.qualified_name}: {entry.spec.factory} does not define {missing}.")
         model = factory(**settings)
         model.provenance = Provenance(
             entry.spec.name, entry.distribution, entry.version, model.config.model_dump(mode="json")
@@ -120,12 +136,31 @@ class Registry:
         return model
 
     def _unknown(self, name: str, kind: str) -> str:
+        short = name.rpartition(":")[2]
         known = [entry.spec.name for entry in self.entries(kind)]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(short, known, n=3, cutoff=0.5)
         message = f"{kind} {name!r}: no plugin registers it; "
         message += f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known) or 'none'}."
+        refused = [line for plugin in self.plugins for line in plugin.refused if line.startswith(f"{short}:")]
         failed = [f"{p.name} ({p.error})" for p in self.plugins if p.status == "failed"]
-        return f"{message} These plugins failed to load: {'; '.join(failed)}." if failed else message
+        disabled = [p.name for p in self.plugins if p.status == "disabled"]
+        if refused:
+            message += f" Refused: {' '.join(refused)}"
+        if failed:
+            message += f" These plugins failed to load: {'; '.join(failed)}."
+        if disabled:
+            message += f" RECSYS_PLUGINS disables these plugins: {', '.join(disabled)}."
+        return message
+
+
+def _collision(found: list[Entry]) -> str:
+    distributions = sorted({entry.distribution for entry in found})
+    if len(distributions) == 1:
+        modules = " and ".join(entry.module for entry in found)
+        return f"registered twice by {distributions[0]}, in {modules}; its author has to rename one."
+    owners = " and ".join(f"{entry.distribution} {entry.version}".rstrip() for entry in found)
+    choices = " or ".join(repr(entry.qualified_name) for entry in found)
+    return f"registered by both {owners}; ask for {choices}."
 
 
 @functools.cache
@@ -134,7 +169,7 @@ def default_registry() -> Registry:
     return Registry()
 
 
-def create(name: str, **settings: Any) -> Recommender:
+def create(name: str, /, **settings: Any) -> Recommender:
     """Make a recommender by the name that a plugin registered.
 
     Parameters
@@ -181,7 +216,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted({entry.spec.name for entry in default_registry().entries("recommender", pattern)})
 
 
-def load_dataset(name: str, **options: Any) -> Interactions:
+def load_dataset(name: str, /, **options: Any) -> Interactions:
     """Load a registered data set, such as ``"ml-100k"``; ``options`` go to its loader.
 
     Raises

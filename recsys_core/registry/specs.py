@@ -65,6 +65,17 @@ class Spec:
     api: int = API_VERSION
 
     def __post_init__(self) -> None:
+        for attribute in ("name", "factory", "config", "summary"):
+            text = getattr(self, attribute)
+            if not isinstance(text, str):
+                raise PluginError(f"{self.name!r}.{attribute}: expected a string, got {text!r}.")
+        if isinstance(self.capabilities, str):
+            raise PluginError(
+                f"{self.name}.capabilities: expected a set of words, got the string {self.capabilities!r}."
+            )
+        object.__setattr__(self, "capabilities", frozenset(self.capabilities))
+        if type(self.api) is not int:
+            raise PluginError(f"{self.name}.api: expected an integer, got {self.api!r}.")
         if not _NAME.match(self.name):
             raise PluginError(
                 f"name: expected lower-case letters, digits, '-' and '_', a letter first, got {self.name!r}."
@@ -124,5 +135,5 @@ def resolve(target: str) -> Any:
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
         raise PluginError(f"{target}: cannot be imported ({type(cause).__name__}: {cause}).") from cause
