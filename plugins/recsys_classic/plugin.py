@@ -1,0 +1,97 @@
+"""What this plugin offers: descriptions only, so that listing the models imports none of them."""
+
+from __future__ import annotations
+
+from recsys_core.registry import MetricSpec, RecommenderSpec, RerankerSpec, hookimpl
+
+_KNOWN_USERS = frozenset({"known-users"})
+_HISTORIES = frozenset({"known-users", "histories", "similar-items"})
+
+
+@hookimpl
+def recsys_recommenders() -> list[RecommenderSpec]:
+    """The classical recommenders."""
+    return [
+        RecommenderSpec(
+            "popularity",
+            "recsys_classic.popularity:Popularity",
+            "recsys_classic.popularity:PopularityConfig",
+            "The most popular items, of all time or of late.",
+            frozenset({"known-users", "histories", "cold-start"}),
+        ),
+        RecommenderSpec(
+            "item_knn",
+            "recsys_classic.item_knn:ItemKnn",
+            "recsys_classic.item_knn:ItemKnnConfig",
+            "Nearest items by cosine, tf-idf, BM25 or Jaccard.",
+            _HISTORIES,
+        ),
+        RecommenderSpec(
+            "ease",
+            "recsys_classic.ease:Ease",
+            "recsys_classic.ease:EaseConfig",
+            "Linear item-item autoencoder in closed form (Steck 2019).",
+            _HISTORIES,
+        ),
+        RecommenderSpec(
+            "slim",
+            "recsys_classic.slim:Slim",
+            "recsys_classic.slim:SlimConfig",
+            "Sparse linear item-item model (Ning and Karypis 2011).",
+            _HISTORIES,
+        ),
+        RecommenderSpec(
+            "als",
+            "recsys_classic.als:Als",
+            "recsys_classic.als:AlsConfig",
+            "Matrix factorization of implicit feedback (Hu et al. 2008).",
+            _HISTORIES,
+        ),
+        RecommenderSpec(
+            "explicit_mf",
+            "recsys_classic.explicit_mf:ExplicitMf",
+            "recsys_classic.explicit_mf:ExplicitMfConfig",
+            "Regularized matrix factorization that predicts ratings.",
+            _HISTORIES,
+        ),
+        RecommenderSpec(
+            "bpr",
+            "recsys_classic.bpr:Bpr",
+            "recsys_classic.bpr:BprConfig",
+            "Matrix factorization trained on pairs (Rendle et al. 2009).",
+            _KNOWN_USERS | {"similar-items"},
+        ),
+    ]
+
+
+@hookimpl
+def recsys_rerankers() -> list[RerankerSpec]:
+    """The classical re-rankers."""
+    return [
+        RerankerSpec(
+            "mmr",
+            "recsys_classic.mmr:Mmr",
+            "recsys_classic.mmr:MmrConfig",
+            "Relevant items that are unlike each other (Carbonell and Goldstein 1998).",
+        )
+    ]
+
+
+@hookimpl
+def recsys_metrics() -> list[MetricSpec]:
+    """The standard metrics of recsys_core, under the names that its evaluator gives them."""
+    return [
+        MetricSpec(
+            "coverage", "recsys_core.metrics:Coverage", summary="Share of the catalogue recommended to anybody."
+        ),
+        MetricSpec("diversity", "recsys_core.metrics:Diversity", summary="Mean distance between the items of a list."),
+        MetricSpec("gini", "recsys_core.metrics:Gini", summary="How unequally recommendations fall on items."),
+        MetricSpec("hit_rate", "recsys_core.metrics:HitRate", summary="Share of users with any relevant item."),
+        MetricSpec("map", "recsys_core.metrics:MAP", summary="Mean average precision."),
+        MetricSpec("mean_popularity", "recsys_core.metrics:MeanPopularity", summary="Mean popularity of the items."),
+        MetricSpec("mrr", "recsys_core.metrics:MRR", summary="Reciprocal place of the first relevant item."),
+        MetricSpec("ndcg", "recsys_core.metrics:NDCG", summary="Normalized discounted cumulative gain."),
+        MetricSpec("novelty", "recsys_core.metrics:Novelty", summary="Mean self-information of the items."),
+        MetricSpec("precision", "recsys_core.metrics:Precision", summary="Share of the list that is relevant."),
+        MetricSpec("recall", "recsys_core.metrics:Recall", summary="Share of the relevant items that are in the list."),
+    ]
