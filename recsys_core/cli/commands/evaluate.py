@@ -1,0 +1,134 @@
+"""``recsys evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsys_core.cli.command import command
+from recsys_core.cli.options import (
+    ColumnsOption,
+    ConfigOption,
+    DatasetOption,
+    KOption,
+    MetricOption,
+    PathOption,
+    SetOption,
+    SplitOption,
+    ThreadsOption,
+)
+from recsys_core.cli.output import Output
+
+if TYPE_CHECKING:
+    from recsys_core.cli.run_config import EvaluateSection
+    from recsys_core.data import Interactions
+    from recsys_core.metrics import Evaluation
+    from recsys_core.models import FittedModel
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    command(app, "evaluate")(evaluate)
+
+
+def evaluate(
+    out: Output,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL | BUNDLE", help="A model's name, or a bundle's directory.")
+    ] = None,
+    dataset: DatasetOption = None,
+    path: PathOption = None,
+    columns: ColumnsOption = None,
+    split: SplitOption = None,
+    k: KOption = None,
+    metric: MetricOption = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Measure how well a model ranks, over the whole catalogue.
+
+    A model's name is fitted on the train part of a split and measured on its test part. A bundle is measured, as it
+    is, on the given data, which it must not have been trained on.
+
+    For example: `recsys evaluate als --dataset ml-100k --split leave_last --k 10 --k 50`
+    """
+    from recsys_core.bundle.manifest import MANIFEST
+    from recsys_core.cli.experiment import run_trials
+    from recsys_core.cli.run_config import data_flags, read_run_config
+    from recsys_core.cli.sources import load_interactions, make_split
+    from recsys_core.errors import ConfigError
+
+    flags: dict[str, Any] = {
+        "data": data_flags(path, dataset, columns),
+        "split": {"method": split},
+        "evaluate": {"k": k, "metrics": metric},
+    }
+    run = read_run_config(config, settings or (), flags=flags)
+    if model is not None and (Path(model) / MANIFEST).is_file():
+        if split is not None:
+            raise ConfigError("--split: expected none for a bundle, which is measured on all the data given.")
+        from recsys_core.runtime import load
+
+        evaluation = _on_held_out(
+            out, load(model, backend="core"), load_interactions(run.data), run.evaluate, model, threads
+        )
+        _print(out, evaluation, run.evaluate.confidence, {"bundle": model})
+        return
+    request = run.model(model)
+    interactions = load_interactions(run.data)
+    [trial] = run_trials(out, make_split(interactions, run.split), [request], run.evaluate, threads)
+    about = {
+        "split": {"method": run.split.method, **run.split.model_dump(mode="json")},
+        "settings": trial.model.config.model_dump(mode="json"),
+        "fit_seconds": trial.fit_seconds,
+    }
+    _print(out, trial.evaluation, run.evaluate.confidence, about)
+
+
+def _on_held_out(
+    out: Output, fitted: FittedModel, test: Interactions, section: EvaluateSection, label: str, n_threads: int
+) -> Evaluation:
+    """Measure a bundle; what it was trained on is in it."""
+    import numpy as np
+
+    from recsys_core.cli.experiment import measure
+    from recsys_core.data import Interactions, Split
+
+    histories = fitted.histories
+    train = Interactions(
+        users=fitted.users,
+        items=fitted.items,
+        user_index=np.repeat(np.arange(len(histories), dtype=np.int32), np.diff(histories.indptr)),
+        item_index=histories.indices,
+        weight=histories.weights,
+    )
+    return measure(out, fitted, Split(train, test), section, label=label, n_threads=n_threads)
+
+
+def _print(out: Output, evaluation: Evaluation, confidence: float, about: dict[str, Any]) -> None:
+    from recsys_core.cli.experiment import metric_rows
+
+    rows = metric_rows(evaluation, confidence)
+    out.data({**evaluation.to_dict(), **about, "confidence": confidence, "metrics": rows})
+    interval = f"{100 * confidence:g}% interval"
+    out.table(
+        [
+            {
+                "metric": row["metric"],
+                "value": row["value"],
+                interval: None if row["low"] is None else f"{row['low']:.4f} - {row['high']:.4f}",
+            }
+            for row in rows
+        ],
+        title=evaluation.model,
+        caption=f"{evaluation.n_users:,} users, {evaluation.n_relevant:,} relevant items",
+    )
+    if evaluation.n_users_skipped:
+        out.note(f"{evaluation.n_users_skipped:,} test users left out: the model knows nothing about them.")
+    if evaluation.n_relevant_unknown:
+        out.note(f"{evaluation.n_relevant_unknown:,} relevant items are unknown to the model and count as misses.")

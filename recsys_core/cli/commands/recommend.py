@@ -1,0 +1,162 @@
+"""``recsys recommend``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsys_core.cli.command import command
+from recsys_core.cli.output import Output
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recsys_core.data import IdMap
+
+__all__ = ["register", "with_features"]
+
+
+class Backend(StrEnum):
+    """What computes the answers."""
+
+    onnx = "onnx"
+    core = "core"
+
+
+class OnUnknown(StrEnum):
+    """What to do about an id that the model does not know."""
+
+    error = "raise"
+    warn = "warn"
+    ignore = "ignore"
+    fallback = "fallback"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    command(app, "recommend")(recommend)
+
+
+def recommend(
+    out: Output,
+    bundle: Annotated[Path, typer.Argument(help="A bundle's directory.")],
+    user: Annotated[
+        list[str] | None, typer.Option("--user", "-u", metavar="ID", help="A known user; repeatable.")
+    ] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--history", metavar="ID,ID,...", help="Items that somebody had, known to the model or not; repeatable."
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, metavar="K", help="Items for each.")] = 10,
+    filter_seen: Annotated[
+        bool, typer.Option("--filter-seen/--keep-seen", help="Leave out what the user had already.")
+    ] = True,
+    allow: Annotated[str | None, typer.Option("--allow", metavar="ID,ID,...", help="Only these items.")] = None,
+    deny: Annotated[str | None, typer.Option("--deny", metavar="ID,ID,...", help="None of these items.")] = None,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option("--feature", metavar="NAME", help="An item feature to show; titles and such if left out."),
+    ] = None,
+    on_unknown: Annotated[
+        OnUnknown,
+        typer.Option("--on-unknown", help="About unknown ids: fail, warn, leave out, or give the popular items."),
+    ] = OnUnknown.error,
+    backend: Annotated[Backend, typer.Option("--backend", help="onnxruntime, or the compiled core.")] = Backend.onnx,
+    threads: Annotated[int, typer.Option("--threads", min=0, metavar="N", help="Threads, 0 for all.")] = 0,
+) -> None:
+    """Recommend items from a bundle, to users it knows or to histories it has never seen.
+
+    For example: `recsys recommend runs/als --user 42 --user 7 --k 5`, or for somebody new
+    `recsys recommend runs/als --history 50,181,172`
+    """
+    from recsys_core.errors import ConfigError
+    from recsys_core.runtime import load
+
+    if bool(user) == bool(history):
+        given = "both" if user else "neither"
+        raise ConfigError(f"expected either --user or --history, got {given}; give one of the two.")
+    model = load(bundle, backend=backend.value, n_threads=threads)
+    asked: dict[str, Any] = (
+        {"users": _ids(user, model.users, "--user")}
+        if user
+        else {"histories": [_ids(_listed(row), model.items, "--history") for row in history or ()]}
+    )
+    table = model.recommend(
+        **asked,
+        k=k,
+        filter_seen=filter_seen,
+        allow=None if allow is None else _ids(_listed(allow), model.items, "--allow"),
+        deny=None if deny is None else _ids(_listed(deny), model.items, "--deny"),
+        on_unknown=on_unknown.value,
+        n_threads=threads,
+    )
+    table = with_features(table, model.item_features, feature)
+    labels = table["user_id"].unique(maintain_order=True).to_list()
+    out.data(
+        {
+            "bundle": str(bundle),
+            "model": model.manifest["model"]["name"],
+            "backend": backend.value,
+            "k": k,
+            "asked_by": "user" if user else "history",
+            "recommendations": table.to_dicts(),
+        }
+    )
+    for label in labels:
+        rows = table.filter(table["user_id"] == label).drop("user_id").to_dicts()
+        whom = f"user {label}" if user else f"history {(history or ())[label]}"
+        out.table(rows, title=f"For {whom}")
+    if not labels:
+        out.note("Nothing to recommend: no known id was given, or the filters leave no item.")
+
+
+def with_features(table: pl.DataFrame, features: pl.DataFrame | None, names: list[str] | None = None) -> pl.DataFrame:
+    """Put item features beside the recommendations: the named ones, else the first two that are text.
+
+    Raises
+    ------
+    ConfigError
+        A feature is not there.
+    """
+    import polars as pl
+
+    from recsys_core.errors import ConfigError
+
+    order = ["user_id", "rank", "item_id", "score"]
+    there = [] if features is None else features.columns[1:]
+    missing = [name for name in names or () if name not in there]
+    if missing:
+        raise ConfigError(
+            f"--feature: expected one of {', '.join(there) or '(the bundle has none)'}, got {', '.join(missing)}."
+        )
+    if features is None:
+        return table.select(order)
+    # What identifies an item to a person; the rest of a wide table would not fit a line.
+    chosen = names or [name for name in there if features[name].dtype == pl.String][:2]
+    joined = table.join(features.select("item_id", *chosen), on="item_id", how="left", maintain_order="left")
+    return joined.select([*order, *chosen])
+
+
+def _listed(text: str) -> list[str]:
+    return [word for word in (part.strip() for part in text.split(",")) if word]
+
+
+def _ids(words: list[str] | None, ids: IdMap, option: str) -> list[Any]:
+    """Words as ids of the type that the bundle's ids have."""
+    import datetime as dt
+
+    from recsys_core.errors import DataError
+
+    convert: Any = str if ids.dtype == "string" else dt.date.fromisoformat if ids.dtype == "date" else int
+    converted = []
+    for word in words or ():
+        try:
+            converted.append(convert(word))
+        except ValueError:
+            raise DataError(f"{option}: expected ids of type {ids.dtype}, as in the bundle, got {word!r}.") from None
+    return converted

@@ -1,0 +1,152 @@
+"""Fit models on one split and measure them: what ``evaluate``, ``compare`` and ``quickstart`` share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recsys_core import metrics
+from recsys_core.errors import ConfigError, PluginError
+from recsys_core.registry import create, default_registry
+
+if TYPE_CHECKING:
+    from recsys_core.cli.output import Output
+    from recsys_core.cli.run_config import EvaluateSection, ModelRequest
+    from recsys_core.data import Split
+    from recsys_core.models import Recommender
+
+__all__ = ["Trial", "leading_metric", "measure", "metric_rows", "paired_text", "run_trials", "trial_rows"]
+
+_SHOWN_COLUMNS = 5
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One model, fitted on the training part and measured on the test part."""
+
+    request: ModelRequest
+    model: Recommender
+    fit_seconds: float
+    evaluation: metrics.Evaluation
+
+    def to_dict(self, confidence: float) -> dict[str, Any]:
+        """Plain values for JSON, intervals included."""
+        return {
+            "label": self.request.label,
+            "name": self.request.name,
+            "settings": self.model.config.model_dump(mode="json"),
+            "fit_seconds": self.fit_seconds,
+            "evaluation": self.evaluation.to_dict(),
+            "metrics": metric_rows(self.evaluation, confidence),
+        }
+
+
+def run_trials(
+    out: Output, split: Split, requests: Iterable[ModelRequest], section: EvaluateSection, n_threads: int
+) -> list[Trial]:
+    """Fit and measure each model; best first by the leading metric.
+
+    Every model is made before the first is fitted, so that a wrong setting of the last one shows at once.
+    """
+    models = [(request, create(request.name, **request.settings)) for request in requests]
+    trials = []
+    for request, model in models:
+        started = time.perf_counter()
+        with out.progress(f"fit {request.label}") as progress:
+            model.fit(split.train, progress=progress)
+        seconds = time.perf_counter() - started
+        evaluation = measure(out, model, split, section, label=request.label, n_threads=n_threads)
+        out.note(f"  {request.label}: fitted in {seconds:.1f} s, evaluated in {evaluation.seconds:.1f} s")
+        trials.append(Trial(request, model, seconds, evaluation))
+    metric = leading_metric(trials[0].evaluation)
+    sign = -1.0 if trials[0].evaluation.higher_is_better[metric] else 1.0
+    return sorted(trials, key=lambda trial: sign * trial.evaluation.values[metric])
+
+
+def measure(
+    out: Output, model: metrics.RankingModel, split: Split, section: EvaluateSection, *, label: str, n_threads: int
+) -> metrics.Evaluation:
+    """Evaluate a fitted model as an ``[evaluate]`` table says."""
+    with out.progress(f"evaluate {label}") as progress:
+        return metrics.evaluate(
+            model,
+            split,
+            k=section.k,
+            metrics=section.metrics,
+            filter_seen=section.filter_seen,
+            n_threads=n_threads,
+            progress=progress,
+            resolve=_resolve,
+            name=label,
+        )
+
+
+def leading_metric(evaluation: metrics.Evaluation) -> str:
+    """The metric that decides which model is best: the first that has a value for each user.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
+    names = [name for name in evaluation.values if name in evaluation.per_user.columns]
+    if not names:
+        raise ConfigError(
+            f"evaluate.metrics: expected at least one with a value for each user, such as ndcg, to order models by, "
+            f"got {', '.join(evaluation.values)}."
+        )
+    return names[0]
+
+
+def metric_rows(evaluation: metrics.Evaluation, confidence: float) -> list[dict[str, Any]]:
+    """One row a metric: ``metric, value, std_error, low, high``."""
+    return evaluation.to_frame(confidence).to_dicts()
+
+
+def trial_rows(trials: list[Trial], confidence: float) -> list[dict[str, Any]]:
+    """The comparison table: a row a model, the leading metric with its interval, then the other metrics."""
+    metric = leading_metric(trials[0].evaluation)
+    others = [name for name in trials[0].evaluation.values if name != metric][: _SHOWN_COLUMNS - 1]
+    rows = []
+    for trial in trials:
+        low, high = trial.evaluation.interval(metric, confidence)
+        rows.append(
+            {
+                "model": trial.request.label,
+                metric: trial.evaluation.values[metric],
+                f"{100 * confidence:g}% interval": f"{low:.4f} - {high:.4f}",
+                **{name: trial.evaluation.values[name] for name in others},
+                "fit (s)": f"{trial.fit_seconds:.2f}",
+            }
+        )
+    return rows
+
+
+def paired_text(comparison: metrics.Comparison, metric: str) -> str:
+    """A paired comparison in a sentence."""
+    one = comparison[metric]
+    better, worse = (comparison.model_a, comparison.model_b)
+    if one.verdict == "-":
+        opening = f"{better} and {worse} cannot be told apart on {metric}"
+    else:
+        better, worse = (better, worse) if one.verdict == "a" else (worse, better)
+        opening = f"{better} beats {worse} on {metric}"
+    return (
+        f"{opening}: {one.difference:+.4f} for {comparison.model_a}, {100 * comparison.confidence:g}% interval "
+        f"{one.low:+.4f} to {one.high:+.4f}, p = {one.p_adjusted:.4f}, "
+        f"{one.wins} users better, {one.ties} equal, {one.losses} worse (paired randomisation test)."
+    )
+
+
+def _resolve(name: str) -> metrics.Metric:
+    """A standard metric, or one that a plugin registers."""
+    base, k = metrics.split_name(name)
+    registered = {entry.spec.name for entry in default_registry().entries("metric")}
+    if base in metrics.standard_metrics() or base not in registered:
+        return metrics.metric(name)
+    made: Any = default_registry().create(base, kind="metric", k=k)
+    if not isinstance(made, metrics.Metric):
+        raise PluginError(f"metric {base!r}: expected the plugin to make a Metric, got {type(made).__name__}.")
+    return made

@@ -1,0 +1,89 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+__all__ = [
+    "ColumnsOption",
+    "ConfigOption",
+    "DatasetOption",
+    "KOption",
+    "MetricOption",
+    "PathArgument",
+    "PathOption",
+    "SetOption",
+    "SplitOption",
+    "ThreadsOption",
+]
+
+_DATA = "Data"
+_RUN = "Configuration"
+
+DatasetOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--dataset", metavar="NAME", help="A registered data set, such as ml-100k.", rich_help_panel=_DATA),
+]
+PathOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--path", metavar="FILE", help="Interactions: CSV, TSV or Parquet.", rich_help_panel=_DATA),
+]
+PathArgument: TypeAlias = Annotated[
+    Path | None, typer.Argument(metavar="FILE", help="Interactions: CSV, TSV or Parquet.", show_default=False)
+]
+ColumnsOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="PART=NAME,...",
+        help="Names of the columns, such as user_id=userId,weight=rating; the parts are user_id, item_id, weight "
+        "and datetime. An empty name leaves an optional one out.",
+        rich_help_panel=_DATA,
+    ),
+]
+ConfigOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="TOML", help="A run file with [data], [model], [split], [evaluate].", rich_help_panel=_RUN
+    ),
+]
+SetOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="One setting, such as model.n_factors=128; overrides the run file and may be repeated.",
+        rich_help_panel=_RUN,
+    ),
+]
+SplitOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="METHOD",
+        help="How to part train and test: global_time (default), leave_last, random or users. Its settings: "
+        "--set split.NAME=VALUE.",
+        rich_help_panel="Evaluation",
+    ),
+]
+KOption: TypeAlias = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--k", min=1, metavar="K", help="Length of the lists; repeat for several.", rich_help_panel="Evaluation"
+    ),
+]
+MetricOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="A metric, such as ndcg or recall@20; repeat for several.",
+        rich_help_panel="Evaluation",
+    ),
+]
+ThreadsOption: TypeAlias = Annotated[
+    int, typer.Option("--threads", min=0, metavar="N", help="Threads for ranking, 0 for all.")
+]

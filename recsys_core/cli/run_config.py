@@ -1,0 +1,312 @@
+"""A run: what a TOML file, ``--set`` and the flags say together, checked.
+
+.. code-block:: toml
+
+    [data]
+    path = "ratings.csv"                      # or dataset = "ml-100k"
+    columns = { user_id = "userId", item_id = "movieId", weight = "rating", datetime = "timestamp" }
+
+    [model]
+    name = "als"
+    n_factors = 128
+
+    [split]
+    method = "global_time"
+    test_fraction = 0.2
+
+    [evaluate]
+    k = [10]
+    metrics = ["ndcg", "recall", "coverage"]
+
+    [models.als_small]                        # for `recsys compare`: one table a model
+    name = "als"
+    n_factors = 16
+
+A flag overrides ``--set``, which overrides the file.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from pydantic import Field
+
+from recsys_core.data import TimeUnit
+from recsys_core.errors import ConfigError, FormatError
+from recsys_core.models import Config, build_config
+
+__all__ = [
+    "DataSection",
+    "EvaluateSection",
+    "GlobalTimeSplit",
+    "LeaveLastSplit",
+    "ModelRequest",
+    "RandomSplit",
+    "RunConfig",
+    "SplitSection",
+    "UsersSplit",
+    "data_flags",
+    "read_run_config",
+]
+
+_SECTIONS: Final = ("data", "model", "models", "split", "evaluate")
+
+
+class DataSection(Config):
+    """Where the interactions come from: either ``path`` or ``dataset``."""
+
+    path: str | None = Field(None, description="CSV, TSV or Parquet file of interactions.")
+    dataset: str | None = Field(None, description="Name of a registered data set.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the data set's loader.")
+    columns: dict[str, str | None] = Field(default_factory=dict, description="Part to name of the column.")
+    item_features: str | None = Field(None, description="File with one row an item, such as its title.")
+    user_features: str | None = Field(None, description="File with one row a user.")
+    time_unit: TimeUnit | None = Field(None, description="Unit of times that are numbers; guessed if left out.")
+    separator: str | None = Field(None, description="Between the fields of a text file; told from the suffix.")
+
+
+class SplitSection(Config):
+    """Base of the settings of a split."""
+
+    method: ClassVar[str]
+
+
+class GlobalTimeSplit(SplitSection):
+    """Everything from one moment on is the test part."""
+
+    method: ClassVar[str] = "global_time"
+    test_fraction: float | None = Field(None, gt=0, lt=1, description="Share of the events; 0.2 without `at`.")
+    at: dt.datetime | dt.date | str | None = Field(None, description="First moment of the test part.")
+
+
+class LeaveLastSplit(SplitSection):
+    """Each user's last events are the test part."""
+
+    method: ClassVar[str] = "leave_last"
+    n: int = Field(1, ge=1, description="Events of each user to hold out.")
+
+
+class RandomSplit(SplitSection):
+    """A random part of the user-item pairs is the test part."""
+
+    method: ClassVar[str] = "random"
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of the pairs.")
+    per_user: bool = Field(True, description="Take that share of each user's pairs.")
+    random_state: int = Field(0, ge=0, description="Seed.")
+
+
+class UsersSplit(SplitSection):
+    """Whole users are held out, and asked about by their earlier events."""
+
+    method: ClassVar[str] = "users"
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of the users.")
+    history_fraction: float = Field(0.8, gt=0, lt=1, description="Share of a user's events that the model is given.")
+    random_state: int = Field(0, ge=0, description="Seed.")
+
+
+_SPLITS: Final = {split.method: split for split in (GlobalTimeSplit, LeaveLastSplit, RandomSplit, UsersSplit)}
+
+
+class EvaluateSection(Config):
+    """How to measure."""
+
+    k: list[int] = Field([10], min_length=1, description="Lengths of the lists.")
+    metrics: list[str] | None = Field(None, description="Metrics; a standard choice if left out.")
+    filter_seen: bool = Field(True, description="Leave out what the user had in training.")
+    confidence: float = Field(0.95, gt=0, lt=1, description="Of the intervals.")
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """A model to make: what to call it in tables, the registered name, and its settings."""
+
+    label: str
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A checked run."""
+
+    data: DataSection
+    split: SplitSection
+    evaluate: EvaluateSection
+    model_table: dict[str, Any]
+    model_tables: dict[str, dict[str, Any]]
+
+    def model(self, name: str | None) -> ModelRequest:
+        """The one model: ``name`` if given, else that of the ``[model]`` table.
+
+        Raises
+        ------
+        ConfigError
+            Neither names a model.
+        """
+        settings = dict(self.model_table)
+        written = settings.pop("name", None)
+        chosen = written if name is None else name
+        if chosen is None:
+            raise ConfigError("model: expected a name, got none; name one, such as als (`recsys models list`).")
+        return ModelRequest(chosen, chosen, settings)
+
+    def models(self, labels: Iterable[str]) -> list[ModelRequest]:
+        """The models of a comparison: those labels, or every ``[models.LABEL]`` table if there are none.
+
+        Raises
+        ------
+        ConfigError
+            There is no model, or one label twice.
+        """
+        chosen = list(labels) or list(self.model_tables)
+        if not chosen:
+            raise ConfigError(
+                "models: expected names of models to compare, got none; name some, such as popularity als ease, "
+                "or write [models.LABEL] tables in the run file."
+            )
+        twice = sorted({label for label in chosen if chosen.count(label) > 1})
+        if twice:
+            raise ConfigError(f"models: expected each label once, got {', '.join(twice)} more than once.")
+        requests = []
+        for label in chosen:
+            settings = dict(self.model_tables.get(label, {}))
+            requests.append(ModelRequest(label, settings.pop("name", label), settings))
+        return requests
+
+
+def read_run_config(
+    path: Path | None = None,
+    assignments: Iterable[str] = (),
+    *,
+    flags: Mapping[str, Mapping[str, Any]] | None = None,
+) -> RunConfig:
+    """Put a run together.
+
+    Parameters
+    ----------
+    path
+        A TOML file, or None.
+    assignments
+        Strings like ``"model.n_factors=128"``; the value is TOML, and what is no TOML is a string.
+    flags
+        Section to key to value; None as a value means that the flag was not given.
+
+    Raises
+    ------
+    ConfigError
+        A section, a key or a value is wrong; near names are suggested.
+    FormatError
+        The file cannot be read.
+    """
+    tables = _read_toml(path) if path is not None else {}
+    for assignment in assignments:
+        _assign(tables, assignment)
+    for section, values in (flags or {}).items():
+        given = {key: value for key, value in values.items() if value is not None}
+        table = tables.setdefault(section, {})
+        # Another source on the command line takes the place of the file's, with what belongs to it.
+        if section == "data" and ("path" in given or "dataset" in given):
+            for key in ("path", "dataset", "options") + (("columns",) if "dataset" in given else ()):
+                table.pop(key, None)
+        if section == "split" and given.get("method", table.get("method")) != table.get("method"):
+            table.clear()
+        table.update(given)
+    _check_names("section", tables, _SECTIONS)
+    return RunConfig(
+        data=build_config(DataSection, tables.get("data", {}), model="data"),
+        split=_split_section(tables.get("split", {})),
+        evaluate=build_config(EvaluateSection, tables.get("evaluate", {}), model="evaluate"),
+        model_table=tables.get("model", {}),
+        model_tables=tables.get("models", {}),
+    )
+
+
+def data_flags(path: Path | None, dataset: str | None, columns: str | None) -> dict[str, Any]:
+    """The ``[data]`` table that ``--path``, ``--dataset`` and ``--columns`` stand for.
+
+    Raises
+    ------
+    ConfigError
+        ``columns`` is not of the form ``user_id=userId,item_id=movieId``.
+    """
+    return {
+        "path": None if path is None else str(path),
+        "dataset": dataset,
+        "columns": None if columns is None else _parse_columns(columns),
+    }
+
+
+def _parse_columns(text: str) -> dict[str, str | None]:
+    columns: dict[str, str | None] = {}
+    for pair in text.split(","):
+        part, equals, name = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--columns: expected PART=NAME pairs separated by commas, got {pair!r}.")
+        columns[part.strip()] = name.strip() or None
+    return columns
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FormatError(f"--config: expected a file, got {str(path)!r}, which does not exist.")
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise FormatError(f"{path}: expected TOML; {fault}.") from None
+    _check_names("section", tables, _SECTIONS)
+    for section, table in tables.items():
+        _check_table(section, table)
+    for label, table in tables.get("models", {}).items():
+        _check_table(f"models.{label}", table)
+    return tables
+
+
+def _check_table(section: str, table: Any) -> None:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{section}: expected a table, got {table!r}; write [{section}] and its settings below it.")
+
+
+def _assign(tables: dict[str, Any], assignment: str) -> None:
+    dotted, equals, text = assignment.partition("=")
+    *sections, key = (part.strip() for part in dotted.split("."))
+    if not equals or not sections or not all((*sections, key)):
+        raise ConfigError(f"--set: expected SECTION.KEY=VALUE, such as model.n_factors=128, got {assignment!r}.")
+    _check_names("section", sections[:1], _SECTIONS)
+    if sections == ["models"]:
+        raise ConfigError(f"--set: expected models.LABEL.KEY=VALUE, got {assignment!r}.")
+    table = tables
+    for name in sections:
+        table = table.setdefault(name, {})
+        _check_table(".".join(sections), table)
+    if sections == ["split"] and key == "method" and table.get("method") != text:
+        table.clear()
+    table[key] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _split_section(table: Mapping[str, Any]) -> SplitSection:
+    settings = dict(table)
+    method = settings.pop("method", GlobalTimeSplit.method)
+    _check_names("split.method", [method], tuple(_SPLITS))
+    return build_config(_SPLITS[method], settings, model=f"split ({method})")
+
+
+def _check_names(what: str, given: Iterable[Any], known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            remedy = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{what}: expected one of {', '.join(known)}, got {name!r}.{remedy}")

@@ -1,0 +1,95 @@
+"""From the ``[data]`` and ``[split]`` tables to interactions and splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys_core import data
+from recsys_core.data.readers import scan_table
+from recsys_core.errors import ConfigError, FormatError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recsys_core.cli.run_config import DataSection, SplitSection
+
+__all__ = ["audit_source", "load_interactions", "make_split"]
+
+_SPLITTERS: dict[str, Any] = {
+    "global_time": data.split_global_time,
+    "leave_last": data.split_leave_last,
+    "random": data.split_random,
+    "users": data.split_users,
+}
+
+
+def load_interactions(section: DataSection) -> data.Interactions:
+    """Read the interactions that a ``[data]`` table speaks of.
+
+    Raises
+    ------
+    ConfigError
+        It gives neither or both of ``path`` and ``dataset``.
+    UnknownModelError, FormatError, DataError
+        The data set is not registered, the file cannot be read, or its content cannot be used.
+    """
+    if _is_dataset(section):
+        return _load_dataset(section)
+    assert section.path is not None
+    return data.read_interactions(
+        section.path,
+        columns=section.columns,
+        item_features=_read_table(section.item_features),
+        user_features=_read_table(section.user_features),
+        time_unit=section.time_unit,
+        separator=section.separator,
+    )
+
+
+def audit_source(section: DataSection) -> data.AuditReport:
+    """Audit the data that a ``[data]`` table speaks of: a file as it is, with every fault it has."""
+    if _is_dataset(section):
+        return data.audit(_load_dataset(section))
+    assert section.path is not None
+    return data.audit(
+        _read_table(section.path, section.separator),
+        columns=section.columns,
+        item_features=_read_table(section.item_features),
+        user_features=_read_table(section.user_features),
+        time_unit=section.time_unit,
+    )
+
+
+def make_split(interactions: data.Interactions, section: SplitSection) -> data.Split:
+    """Split as a ``[split]`` table says."""
+    split: data.Split = _SPLITTERS[section.method](interactions, **dict(section))
+    return split
+
+
+def _is_dataset(section: DataSection) -> bool:
+    if (section.path is None) == (section.dataset is None):
+        given = "neither" if section.path is None else "both"
+        raise ConfigError(f"data: expected either a file or a registered data set, got {given}; pass --path FILE or "
+                          "--dataset NAME (`recsys models list --kind dataset`).")  # fmt: skip
+    return section.dataset is not None
+
+
+def _load_dataset(section: DataSection) -> data.Interactions:
+    from recsys_core.registry import load_dataset
+
+    assert section.dataset is not None
+    if section.columns:
+        raise ConfigError("data.columns: expected none for a data set, which knows its columns; leave it out.")
+    return load_dataset(section.dataset, **section.options)
+
+
+def _read_table(path: str | None, separator: str | None = None) -> pl.DataFrame | None:
+    import polars as pl
+
+    if path is None:
+        return None
+    try:
+        return scan_table(Path(path), separator=separator).collect()
+    except pl.exceptions.PolarsError as cause:
+        raise FormatError(f"path: cannot read {path!r}: {cause}") from cause
