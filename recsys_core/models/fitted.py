@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import scipy.sparse as sp
 
 from recsys_core.data import Histories, IdMap
-from recsys_core.errors import ConfigError, DataError, ShapeError, UnknownIdError
-from recsys_core.models.forms import Form, StaticForm
+from recsys_core.errors import ConfigError, DataError, DTypeError, ShapeError, UnknownIdError
+from recsys_core.models.forms import DotForm, Form, StaticForm
 from recsys_core.models.query import OnUnknown, as_ids, resolve_items, resolve_query
 from recsys_core.types import CSR, IndexArray, Ranking
 
@@ -62,6 +64,9 @@ class FittedModel:
             raise ShapeError(
                 f"form: expected scores for the {len(self.items)} items of the id map, got {self.form.n_items}."
             )
+        factors = self.form.user_factors if isinstance(self.form, DotForm) else None
+        if factors is not None and len(factors) != len(self.users):
+            raise ShapeError(f"form.user_factors: expected {len(self.users)} rows, one a user, got {len(factors)}.")
 
     def recommend(
         self,
@@ -83,7 +88,8 @@ class FittedModel:
             One user id or a sequence of them.  Give either this or ``histories``.
         histories
             What each asker has had: a list of item ids, a list of such lists, a dict from a label of yours to such a
-            list, or a table with ``user_id``, ``item_id`` and optionally ``weight`` and ``datetime``.
+            list, or a table with ``user_id``, ``item_id`` and optionally ``weight`` and ``datetime``.  ``[[]]`` is
+            one asker who has had nothing, ``[]`` is no asker.
         k
             Items to recommend to each, at least 1.
         filter_seen
@@ -93,7 +99,8 @@ class FittedModel:
             ``allow=[]`` allows nothing.
         on_unknown
             What to do about an unknown user, or an unknown item in a history: ``"raise"``; ``"warn"`` or ``"ignore"``
-            to leave it out; ``"fallback"`` to give unknown users the most popular items (unknown items are left out).
+            to leave it out; ``"fallback"`` to leave unknown items out, and to give the most popular items to unknown
+            users and to those of whose history nothing is left.
         n_threads
             Threads to use, 0 for all.
 
@@ -121,13 +128,11 @@ class FittedModel:
             deny=deny_index,
             n_threads=n_threads,
         )
-        table = self._label(query.labels, ranking)
-        if not query.n_fallback:
-            return table
-        popular = self._popularity.rank(
-            np.zeros(query.n_fallback, np.int64), None, k, allow=allow_index, deny=deny_index, n_threads=n_threads
-        )
-        return pl.concat([table, self._label(query.fallback_labels, popular)])
+        if query.fallback.any():
+            one = np.zeros(1, np.int64)
+            popular = self._popularity.rank(one, None, k, allow=allow_index, deny=deny_index, n_threads=n_threads)
+            ranking = _interleaved(ranking, popular, query.fallback)
+        return self._label(query.labels, ranking)
 
     def recommend_indices(
         self,
@@ -168,8 +173,7 @@ class FittedModel:
         if (user_index is None) == (histories is None):
             given = "neither" if user_index is None else "both"
             raise DataError(f"recommend: expected either users or histories, got {given}; give exactly one.")
-        if k < 1:
-            raise ConfigError(f"k: expected at least 1, got {k}.")
+        _check_k(k)
         if user_index is not None:
             user_index = self._checked_users(user_index)
             seen = self.histories.rows(user_index) if filter_seen or not self.form.accepts_users else None
@@ -209,6 +213,7 @@ class FittedModel:
         DataError
             The model gives one score an item and so relates no two of them.
         """
+        _check_k(k)
         labels = as_ids(item_ids)
         item_index = self.items.index_of(labels)
         if (item_index < 0).any():
@@ -230,7 +235,7 @@ class FittedModel:
         # The one step that a bundle's ONNX graph can take over.
         return self.form.rank(user_index, histories, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads)
 
-    @property
+    @cached_property
     def _popularity(self) -> StaticForm:
         counts = np.bincount(self.histories.indices, minlength=len(self.items))
         return StaticForm(counts.astype(np.float32))
@@ -247,7 +252,13 @@ class FittedModel:
         )
 
     def _checked_users(self, user_index: IndexArray) -> IndexArray:
-        user_index = np.asarray(user_index, np.int64)
+        user_index = np.asarray(user_index)
+        if user_index.size and user_index.dtype.kind not in "iu":
+            raise DTypeError(
+                f"user_index: expected integers, got {user_index.dtype}; pass np.flatnonzero(mask) for a mask, "
+                "and use recommend(users=...) for ids."
+            )
+        user_index = user_index.astype(np.int64, copy=False)
         if user_index.ndim != 1:
             raise ShapeError(f"user_index: expected one dimension, got shape {user_index.shape}.")
         outside = (user_index < 0) | (user_index >= len(self.users))
@@ -263,6 +274,17 @@ class FittedModel:
                 f"histories: {name} answers only for users it was trained on; "
                 "pass users=..., or use a model that folds in histories (als, item_knn, ease)."
             )
+
+
+def _check_k(k: Any) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ConfigError(f"k: expected an integer of at least 1, got {k!r}.")
+
+
+def _interleaved(ranking: Ranking, popular: Ranking, fallback: npt.NDArray[np.bool_]) -> Ranking:
+    """One row of ``popular`` where ``fallback`` holds, the rows of ``ranking`` in their order elsewhere."""
+    source = np.where(fallback, len(ranking.indices), np.cumsum(~fallback) - 1)
+    return Ranking(*(np.concatenate([own, other])[source] for own, other in zip(ranking, popular, strict=True)))
 
 
 def _from_csr(matrix: CSR, n_items: int) -> Histories:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from recsys_core.data import Histories, IdMap, Interactions
+from recsys_core.data.frames import to_series
 from recsys_core.errors import ConfigError, DataError, UnknownIdError
-from recsys_core.types import IndexArray
+from recsys_core.types import FloatArray, IndexArray
 
 __all__ = ["OnUnknown", "Query", "as_ids", "resolve_items", "resolve_query"]
 
@@ -27,32 +29,27 @@ class Query:
     Attributes
     ----------
     labels
-        What to call each answered row.
+        What to call each row of the answer.
     user_index
         int64 positions of known users, or None when histories are asked for.
     histories
         Histories over the model's items, or None.
-    fallback_labels
-        Unknown users who are to get the most popular items.
+    fallback
+        bool, shape (n_labels,): the rows that are to get the most popular items.  The model is asked for the others,
+        in their order.
     """
 
     labels: pl.Series
     user_index: IndexArray | None
     histories: Histories | None
-    fallback_labels: pl.Series
-
-    @property
-    def n_fallback(self) -> int:
-        return len(self.fallback_labels)
+    fallback: npt.NDArray[np.bool_]
 
 
 def as_ids(values: Any) -> pl.Series:
     """One id, or any sequence of ids, as a series."""
-    if isinstance(values, pl.Series):
-        return values
     if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
-        return pl.Series([values])
-    return pl.Series(values if isinstance(values, list | np.ndarray) else list(values))
+        return to_series([values], "ids")
+    return to_series(values, "ids")
 
 
 def resolve_items(items: IdMap, item_ids: Any) -> IndexArray | None:
@@ -86,11 +83,12 @@ def resolve_query(users: IdMap, items: IdMap, user_ids: Any, histories: Any, on_
 def _users_query(users: IdMap, user_ids: Any, on_unknown: OnUnknown) -> Query:
     labels = as_ids(user_ids)
     index = users.index_of(labels)
-    known = pl.Series(index >= 0)
-    unknown_labels = labels.filter(~known)
-    _report_unknown("users", "user", unknown_labels, on_unknown)
-    fallback = unknown_labels if on_unknown == "fallback" else unknown_labels.clear()
-    return Query(labels.filter(known), index[index >= 0], None, fallback)
+    known = index >= 0
+    _report_unknown("users", "user", labels.filter(pl.Series(~known)), on_unknown)
+    if on_unknown == "fallback":
+        return Query(labels, index[known], None, ~known)
+    labels = labels.filter(pl.Series(known))
+    return Query(labels, index[known], None, np.zeros(len(labels), np.bool_))
 
 
 def _histories_query(items: IdMap, histories: Any, on_unknown: OnUnknown) -> Query:
@@ -100,30 +98,38 @@ def _histories_query(items: IdMap, histories: Any, on_unknown: OnUnknown) -> Que
     _report_unknown("histories", "item", item_ids.filter(pl.Series(~known)), on_unknown)
     kept_before = np.concatenate([[0], np.cumsum(known)])
     resolved = Histories(kept_before[indptr].astype(np.int64), index[known].astype(np.int32), weights[known])
-    return Query(labels, None, resolved, labels.clear())
+    fallback = (resolved.lengths == 0) & (on_unknown == "fallback")
+    return Query(labels, None, resolved.rows(~fallback), fallback)
 
 
-def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, Any]:
+def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, FloatArray]:
     """Labels, row starts, item ids and weights of histories in any accepted shape."""
     if isinstance(histories, Mapping):
-        _, *rest = _flatten_lists(list(histories.values()))
-        return as_ids(list(histories)), *rest  # type: ignore[return-value]
-    if isinstance(histories, Sequence) and not isinstance(histories, str | bytes):
-        nested = any(isinstance(row, Sequence | np.ndarray) and not isinstance(row, str | bytes) for row in histories)
-        return _flatten_lists(list(histories) if nested or not histories else [histories])
-    if isinstance(histories, np.ndarray):
-        return _flatten_lists(list(histories) if histories.ndim == 2 else [histories])
+        return as_ids(list(histories)), *_flatten_lists(histories)
+    if isinstance(histories, str | bytes):
+        raise DataError(f"histories: expected a list of item ids, got {histories!r}; wrap it in a list.")
+    if isinstance(histories, Sequence | np.ndarray | pl.Series):
+        nested = not len(histories) or any(_is_row(row) for row in histories)
+        by_position = dict(enumerate(histories if nested else [histories]))
+        return pl.Series(np.arange(len(by_position))), *_flatten_lists(by_position)
     interactions = histories if isinstance(histories, Interactions) else Interactions.from_frame(histories)
     rows = interactions.histories()
     item_ids = interactions.items.labels(rows.indices.astype(np.int64))
     return interactions.users.ids, rows.indptr, item_ids, rows.weights
 
 
-def _flatten_lists(rows: list[Any]) -> tuple[pl.Series, IndexArray, pl.Series, Any]:
-    lengths = np.array([len(row) for row in rows], np.int64)
+def _flatten_lists(rows: Mapping[Any, Any]) -> tuple[IndexArray, pl.Series, FloatArray]:
+    for label, row in rows.items():
+        if not _is_row(row):
+            raise DataError(f"histories[{label!r}]: expected a list of item ids, got {row!r}.")
+    lengths = np.array([len(row) for row in rows.values()], np.int64)
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    item_ids = as_ids([item for row in rows for item in row])
-    return pl.Series(np.arange(len(rows))), indptr, item_ids, np.ones(len(item_ids), np.float32)
+    item_ids = as_ids([item for row in rows.values() for item in row])
+    return indptr, item_ids, np.ones(len(item_ids), np.float32)
+
+
+def _is_row(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str | bytes)
 
 
 def _report_unknown(argument: str, what: str, unknown: pl.Series, on_unknown: OnUnknown) -> None:
@@ -136,4 +142,4 @@ def _report_unknown(argument: str, what: str, unknown: pl.Series, on_unknown: On
             f"{message}; expected {what}s seen in training; pass on_unknown='ignore' to leave them out"
             + (" or 'fallback' for the most popular items." if what == "user" else ".")
         )
-    warnings.warn(f"{message}; left out.", UserWarning, stacklevel=4)
+    warnings.warn(f"{message}; left out.", UserWarning, stacklevel=5)

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from recsys_core.errors import NotFittedError, PluginError
+from recsys_core.data import Interactions
+from recsys_core.errors import DTypeError, NotFittedError, PluginError
 from recsys_core.models.config import Config, build_config
 from recsys_core.models.fitted import FittedModel, Provenance
 from recsys_core.models.forms import Form
@@ -14,7 +15,7 @@ from recsys_core.models.forms import Form
 if TYPE_CHECKING:
     import polars as pl
 
-    from recsys_core.data import Histories, IdMap, Interactions
+    from recsys_core.data import Histories, IdMap
     from recsys_core.types import Ranking
 
 __all__ = ["Progress", "Recommender"]
@@ -91,9 +92,16 @@ class Recommender(ABC):
 
         Raises
         ------
+        DTypeError
+            ``interactions`` is something else, such as a data frame.
         PluginError
             The model's ``fit_form`` returned something that is not a scoring form.
         """
+        if not isinstance(interactions, Interactions):
+            raise DTypeError(
+                f"interactions: expected Interactions, got {type(interactions).__name__}; "
+                "make them with Interactions.from_frame, from_csr or read."
+            )
         form = self.fit_form(interactions, progress or _silent)
         if not isinstance(form, Form):
             raise PluginError(
@@ -160,9 +168,5 @@ class Recommender(ABC):
         return self.fitted.similar_items(item_ids, k, **options)
 
     def __repr__(self) -> str:
-        changed = {
-            name: value
-            for name, value in self.config.model_dump().items()
-            if value != self.config_class.model_fields[name].default
-        }
+        changed = self.config.model_dump(exclude_defaults=True)
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
