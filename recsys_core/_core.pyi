@@ -3,6 +3,8 @@
 Arrays must have exactly the type given here and be C-contiguous: recsys_core.ops._validate sees to that.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,6 +38,53 @@ def item_item_topk(
     deny: _Indices | None,
     n_threads: int,
 ) -> tuple[_Indices, _Floats]: ...
+def als(
+    interactions: _CsrArrays,
+    n_factors: int,
+    *,
+    regularization: float,
+    alpha: float,
+    n_iterations: int,
+    solver: str,
+    random_state: int,
+    n_threads: int,
+    callback: Callable[[int, float], object] | None,
+) -> tuple[_Floats, _Floats]: ...
+def solve_rows(
+    histories: _CsrArrays,
+    item_factors: _Floats,
+    *,
+    prior: _Floats,
+    confidence: tuple[float, float],
+    target: tuple[float, float],
+    item_offset: _Floats | None,
+    n_threads: int,
+) -> _Floats: ...
+def gram(factors: _Floats, *, n_threads: int) -> _Floats: ...
+def bpr(
+    interactions: _CsrArrays,
+    n_factors: int,
+    *,
+    learning_rate: float,
+    regularization: float,
+    n_epochs: int,
+    random_state: int,
+    n_threads: int,
+    deterministic: bool,
+    callback: Callable[[int, float], object] | None,
+) -> tuple[_Floats, _Floats, _Floats]: ...
+def slim(
+    interactions: _CsrArrays,
+    *,
+    l1: float,
+    l2: float,
+    n_iterations: int,
+    tolerance: float,
+    positive_only: bool,
+    n_threads: int,
+    callback: Callable[[int, int], object] | None,
+) -> _CsrArrays: ...
+def row_neighbors(vectors: _CsrArrays, k: int, *, n_threads: int) -> _CsrArrays: ...
 def isa() -> str: ...
 def available_isas() -> list[str]: ...
 def max_threads() -> int: ...

@@ -1,21 +1,21 @@
-// A Python callback(step, loss) as the C++ operations take it.
+// A Python callback of two numbers as the C++ operations take it: (step, loss) or (done, total).
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
-#include <functional>
 
 namespace recsys::bindings {
 
 // Called without the GIL on the thread that made the call.  Also where there is no callback it looks for signals, so
 // that Ctrl-C ends a long fit at the next step.  What the callback raises travels through the C++ code to the caller.
-inline std::function<bool(std::int64_t, double)> progress_callback(const pybind11::object& callback) {
-  return [&callback](std::int64_t step, double loss) {
+// Borrows `callback`.
+inline auto progress_callback(const pybind11::object& callback) {
+  return [&callback](std::int64_t step, auto number) {
     const pybind11::gil_scoped_acquire acquire;
     if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
     if (callback.is_none()) return false;
-    const pybind11::object answer = callback(step, loss);
+    const pybind11::object answer = callback(step, number);
     const int stop = PyObject_IsTrue(answer.ptr());
     if (stop < 0) throw pybind11::error_already_set();
     return stop == 1;

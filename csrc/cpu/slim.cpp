@@ -1,7 +1,6 @@
 #include "recsys/slim.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -17,7 +16,6 @@ namespace {
 struct Column {
   std::vector<std::int32_t> rows;
   std::vector<float> weights;
-  double objective = 0.0;
 };
 
 void check_options(const SlimOptions& options) {
@@ -64,19 +62,6 @@ AlignedBuffer<float> gram_of_columns(const CsrView& interactions, std::int64_t n
   return gram;
 }
 
-// The objective, by |A w|^2 = w . (G_j - pull) and |a_j - A w|^2 = G_jj - 2 G_j . w + |A w|^2.
-double objective(const Column& column, const float* gram_row, double own, const float* pull,
-                 const SlimOptions& options) {
-  double value = own / 2.0;
-  for (std::size_t k = 0; k < column.rows.size(); ++k) {
-    const auto row = static_cast<std::size_t>(column.rows[k]);
-    const auto w = static_cast<double>(column.weights[k]);
-    value -= w * (static_cast<double>(gram_row[row]) + static_cast<double>(pull[row])) / 2.0;
-    value += static_cast<double>(options.l2) * w * w / 2.0 + static_cast<double>(options.l1) * std::abs(w);
-  }
-  return value;
-}
-
 // Row-major form of the columns.
 CsrMatrix assemble(const std::vector<Column>& columns) {
   CsrMatrix by_column;
@@ -109,7 +94,6 @@ CsrMatrix slim(const CsrView& interactions, const SlimOptions& options, const Sl
   std::vector<AlignedBuffer<float>> scratch(static_cast<std::size_t>(resolve_threads(options.n_threads)));
 
   const std::int64_t step = std::max<std::int64_t>(64, (n + 49) / 50);
-  double loss = 0.0;
   for (std::int64_t first = 0; first < n; first += step) {
     const std::int64_t count = std::min(step, n - first);
     parallel_for(count, options.n_threads, [&](std::int64_t task, std::int64_t thread) {
@@ -127,12 +111,8 @@ CsrMatrix slim(const CsrView& interactions, const SlimOptions& options, const Sl
         column.rows.push_back(static_cast<std::int32_t>(k));
         column.weights.push_back(weights[k]);
       }
-      const float* const row = gram.data() + j * n;
-      column.objective = objective(column, row, static_cast<double>(row[j]), pull, options);
     });
-    if (!after_columns) continue;
-    for (std::int64_t j = first; j < first + count; ++j) loss += columns[static_cast<std::size_t>(j)].objective;
-    if (after_columns(first + count, loss / static_cast<double>(first + count))) break;
+    if (after_columns && after_columns(first + count, n)) break;
   }
   return assemble(columns);
 }

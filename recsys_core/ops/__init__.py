@@ -6,15 +6,26 @@ result does not depend on the number of threads unless its documentation says so
 
 from __future__ import annotations
 
+from recsys_core.ops.als import als
+from recsys_core.ops.bpr import bpr
+from recsys_core.ops.fold_in import fold_in, solve_rows
 from recsys_core.ops.item_index import ItemIndex, topk
 from recsys_core.ops.item_item import item_item_topk
+from recsys_core.ops.neighbors import item_neighbors
 from recsys_core.ops.platform import available_isas, isa, max_threads
+from recsys_core.ops.slim import slim
 
 __all__ = [
     "ItemIndex",
+    "als",
     "available_isas",
+    "bpr",
+    "fold_in",
     "isa",
     "item_item_topk",
+    "item_neighbors",
     "max_threads",
+    "slim",
+    "solve_rows",
     "topk",
 ]

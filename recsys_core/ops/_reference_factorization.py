@@ -103,10 +103,10 @@ def als_reference(
     Y = als_start(interactions.shape[1], n_factors, random_state)
     X = np.zeros((interactions.shape[0], n_factors))
     ridge = regularization * np.eye(n_factors)
-    settings: dict[str, tuple[float, float]] = {"confidence": (0.0, alpha), "target": (1.0, alpha)}
+    c, t = (0.0, alpha), (1.0, alpha)
     for _ in range(n_iterations):
-        X = solve_rows_reference(interactions, Y, prior=Y.T @ Y + ridge, **settings)
-        Y = solve_rows_reference(interactions.T.tocsr(), X, prior=X.T @ X + ridge, **settings)
+        X = solve_rows_reference(interactions, Y, prior=Y.T @ Y + ridge, confidence=c, target=t)
+        Y = solve_rows_reference(interactions.T.tocsr(), X, prior=X.T @ X + ridge, confidence=c, target=t)
     return X, Y
 
 

@@ -7,8 +7,9 @@ The core itself checks what needs a look at every value: NaN, infinities and ind
 
 from __future__ import annotations
 
+import math
 import operator
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,19 @@ from recsys_core.errors import ConfigError, DataError, DTypeError, ShapeError
 if TYPE_CHECKING:
     from recsys_core.types import CSR, FloatArray, Index32Array, IndexArray
 
-__all__ = ["csr_arrays", "csr_pattern", "index_vector", "integer", "matrix", "vector"]
+__all__ = [
+    "csr_arrays",
+    "csr_from_arrays",
+    "csr_pattern",
+    "index_vector",
+    "integer",
+    "is_sparse",
+    "matrix",
+    "number",
+    "random_seed",
+    "unique_csr_arrays",
+    "vector",
+]
 
 CsrArrays: TypeAlias = "tuple[IndexArray, Index32Array, FloatArray, int]"
 CsrPattern: TypeAlias = "tuple[IndexArray, Index32Array, int]"
@@ -39,7 +52,27 @@ def integer(value: SupportsIndex, name: str, *, minimum: int) -> int:
     return number
 
 
-def matrix(value: npt.ArrayLike, name: str, *, n_columns: int | None = None) -> FloatArray:
+def number(value: SupportsFloat, name: str, *, minimum: float = -math.inf) -> float:
+    """Return `value` as a finite float of at least `minimum`; a bool or a string is refused."""
+    if isinstance(value, bool | np.bool_ | str) or not isinstance(value, SupportsFloat):
+        raise ConfigError(f"{name} must be a number, got {value!r}")
+    real = float(value)
+    if not math.isfinite(real):
+        raise ConfigError(f"{name} must be finite, got {real}")
+    if real < minimum:
+        raise ConfigError(f"{name} must be at least {minimum:g}, got {real:g}")
+    return real
+
+
+def random_seed(value: SupportsIndex) -> int:
+    """Return `random_state` as an int of 64 bits."""
+    seed = integer(value, "random_state", minimum=0)
+    if seed >= 1 << 64:
+        raise ConfigError(f"random_state must be below 2**64, got {seed}")
+    return seed
+
+
+def matrix(value: npt.ArrayLike | CSR, name: str, *, n_columns: int | None = None) -> FloatArray:
     """Return `value` as a C-order float32 matrix, without a copy where it is one."""
     array = _float32(value, name)
     if array.ndim != 2:
@@ -50,7 +83,7 @@ def matrix(value: npt.ArrayLike, name: str, *, n_columns: int | None = None) -> 
     return array
 
 
-def vector(value: npt.ArrayLike, name: str, *, size: int | None = None) -> FloatArray:
+def vector(value: npt.ArrayLike | CSR, name: str, *, size: int | None = None) -> FloatArray:
     """Return `value` as a contiguous float32 vector, without a copy where it is one."""
     array = _float32(value, name)
     if array.ndim != 1:
@@ -80,6 +113,15 @@ def csr_arrays(value: CSR, name: str) -> CsrArrays:
     return indptr, indices, vector(value.data, f"{name}.data"), n_columns
 
 
+def unique_csr_arrays(value: CSR, name: str) -> CsrArrays:
+    """As :func:`csr_arrays`, with columns ascending and repeated entries of a row summed (in a copy, if need be)."""
+    csr_pattern(value, name)
+    if not value.has_canonical_format:
+        value = value.copy()
+        value.sum_duplicates()
+    return csr_arrays(value, name)
+
+
 def csr_pattern(value: CSR, name: str) -> CsrPattern:
     """Return (indptr int64, indices int32, n_columns) of a SciPy CSR matrix or array, whatever type its data has."""
     if getattr(value, "format", None) != "csr":
@@ -98,12 +140,22 @@ def csr_pattern(value: CSR, name: str) -> CsrPattern:
     )
 
 
-def is_sparse(value: Any) -> bool:
+def csr_from_arrays(arrays: CsrArrays) -> CSR:
+    """Build the SciPy matrix of sorted CSR arrays that the core returns."""
+    import scipy.sparse as sp
+
+    indptr, indices, data, n_columns = arrays
+    matrix = sp.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, n_columns))
+    matrix.has_canonical_format = True
+    return matrix
+
+
+def is_sparse(value: object) -> TypeGuard[CSR]:
     """Tell a SciPy sparse matrix from anything else, without importing SciPy."""
     return hasattr(value, "tocsr")
 
 
-def _float32(value: npt.ArrayLike, name: str) -> FloatArray:
+def _float32(value: npt.ArrayLike | CSR, name: str) -> FloatArray:
     if is_sparse(value):
         raise DTypeError(f"{name} must be a dense array, got {_describe(value)}; convert it with .toarray()")
     array = np.asarray(value)
@@ -113,7 +165,7 @@ def _float32(value: npt.ArrayLike, name: str) -> FloatArray:
         return np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     if is_sparse(value):
         return f"the {value.format} format; convert it with .tocsr()"
     return f"{type(value).__name__}; build one with scipy.sparse.csr_array(...)"

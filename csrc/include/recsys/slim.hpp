@@ -27,9 +27,9 @@ struct SlimOptions {
   std::int64_t n_threads = 0;
 };
 
-// Called with the number of columns done so far and their mean objective, on the calling thread, some 50 times in all;
-// true stops, and leaves the columns to come without weights.
-using SlimMonitor = std::function<bool(std::int64_t n_columns, double loss)>;
+// Called with the number of columns done and their total, on the calling thread, some 50 times in all; true stops, and
+// leaves the columns to come without weights.
+using SlimMonitor = std::function<bool(std::int64_t n_done, std::int64_t n_columns)>;
 
 // interactions [n_users, n_items], columns ascending.  The result is [n_items, n_items], rows the items interacted
 // with, its columns ascending, without stored zeros and with an empty diagonal.
