@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from recsys_core.metrics.catalog import Catalog
     from recsys_core.types import FloatArray, IndexArray
 
-__all__ = ["Population", "RankedBatch", "Relevance"]
+__all__ = ["Population", "RankedBatch", "Relevance", "find_sorted"]
+
+
+def find_sorted(keys: IndexArray, wanted: IndexArray) -> IndexArray:
+    """Position of each wanted number in the ascending ``keys``, -1 where it is not there; any shape."""
+    place = np.searchsorted(keys, wanted)
+    place[place == len(keys)] = -1
+    return np.where(keys[place] == wanted, place, -1) if len(keys) else place
 
 
 class Relevance(NamedTuple):
@@ -118,10 +125,8 @@ class RankedBatch:
         stride = 1 + max(int(indices.max(initial=0)), int(relevant.indices.max(initial=0)))
         keys = relevant.rows() * stride + relevant.indices
         wanted = np.arange(len(indices))[:, None] * stride + indices
-        place = np.searchsorted(keys, wanted)
-        found = (indices >= 0) & (place < len(keys))
-        found[found] = keys[place[found]] == wanted[found]
-        return cls(indices, np.where(found, place, -1), relevant, catalog)
+        matches = np.where(indices >= 0, find_sorted(keys, wanted), -1)
+        return cls(indices, matches, relevant, catalog)
 
     @property
     def n_users(self) -> int:

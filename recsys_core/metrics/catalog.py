@@ -56,7 +56,7 @@ class Catalog:
         """CSR, shape (n_items, n_users): 1 where the training user had the item, rows in the model's order."""
         import scipy.sparse as sp
 
-        pairs = self.train.to_csr("binary")
+        pairs = self.train.to_csr()  # the aggregate a model has most likely asked for; only structure counts
         user = np.repeat(np.arange(self.n_users), np.diff(pairs.indptr))
         item = self.items.index_of(self.train.items.ids)[pairs.indices]
         known = item >= 0

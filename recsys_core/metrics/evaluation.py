@@ -43,6 +43,9 @@ class Evaluation:
         Pairs of an evaluated user and a relevant item.
     n_relevant_unknown
         Those of them whose item the model does not know; they count as misses.
+    n_relevant_filtered
+        Those of them that the user had had before, where ``filter_seen`` kept such items out of the lists; they
+        count as misses, too.
     n_history_unknown
         Events of the histories that were not told to the model since it does not know the item.
     seconds
@@ -57,6 +60,7 @@ class Evaluation:
     n_users_skipped: int
     n_relevant: int
     n_relevant_unknown: int
+    n_relevant_filtered: int
     n_history_unknown: int
     seconds: float
 
@@ -147,6 +151,7 @@ class Evaluation:
             "n_users_skipped": self.n_users_skipped,
             "n_relevant": self.n_relevant,
             "n_relevant_unknown": self.n_relevant_unknown,
+            "n_relevant_filtered": self.n_relevant_filtered,
             "n_history_unknown": self.n_history_unknown,
             "seconds": self.seconds,
         }
@@ -157,6 +162,11 @@ class Evaluation:
             lines.append(f"  {self.n_users_skipped} test users left out: nothing known about them")
         if self.n_relevant_unknown:
             lines.append(f"  {self.n_relevant_unknown} relevant items unknown to the model count as misses")
+        if self.n_relevant_filtered:
+            lines.append(
+                f"  {self.n_relevant_filtered} relevant items the users had had before count as misses: "
+                "filter_seen leaves them out"
+            )
         if self.n_history_unknown:
             lines.append(f"  {self.n_history_unknown} history events dropped: items unknown to the model")
         width = max((len(name) for name in self.values), default=0)

@@ -65,7 +65,8 @@ def evaluate(
         objects.  By default ndcg, recall, precision, map, mrr, hit_rate, novelty and coverage.
     filter_seen
         Do not recommend what the user had in training (or in the history).  A test item that the user had in
-        training can then only be missed: pass False where people come back to the same items.
+        training can then only be missed (the result counts them): pass False where people come back to the same
+        items.
     batch_size
         Users ranked at a time.  Memory grows with ``batch_size * max(k)``.
     n_threads
@@ -148,6 +149,7 @@ def evaluate(
         n_users_skipped=queries.n_skipped,
         n_relevant=len(queries.relevant.indices),
         n_relevant_unknown=int(np.count_nonzero(queries.relevant.indices >= len(model.items))),
+        n_relevant_filtered=queries.n_had_before if filter_seen else 0,
         n_history_unknown=queries.n_history_unknown,
         seconds=time.perf_counter() - started,
     )

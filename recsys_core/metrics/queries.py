@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from recsys_core.data import Histories
-from recsys_core.metrics.batch import Relevance
+from recsys_core.metrics.batch import Relevance, find_sorted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,8 @@ class Queries:
     histories
         What to tell the model about each user (rows of users with a ``user_index`` are not used), or None if every
         user is asked about by index.
+    n_had_before
+        Pairs of such a user and a test item that the user had in the history, or in training without one.
     n_skipped
         Test users left out: unknown to the model, and without a history that holds an item it knows.
     n_history_unknown
@@ -72,6 +74,7 @@ class Queries:
     relevant: Relevance
     user_index: IndexArray
     histories: Histories | None
+    n_had_before: int
     n_skipped: int
     n_history_unknown: int
 
@@ -98,12 +101,15 @@ def prepare_queries(model: RankingModel, split: Split) -> Queries:
     relevant = _relevance(test, model.items)
     tested = np.diff(relevant.indptr) > 0
     user_index = model.users.index_of(test.users.ids)
+    had_before = _had_before(test, split.train)
     histories, n_unknown = None, 0
     if split.history is not None:
         known, n_unknown = _in_model_items(split.history, model.items)
         row = split.history.users.index_of(test.users.ids)
         histories = _rows_or_empty(known, row)
-        user_index[histories.lengths > 0] = -1
+        told = histories.lengths > 0
+        user_index[told] = -1
+        had_before[told] = _had_before(test, split.history)[told]
     askable = user_index >= 0
     if histories is not None:
         askable |= histories.lengths > 0
@@ -113,6 +119,7 @@ def prepare_queries(model: RankingModel, split: Split) -> Queries:
         relevant=relevant.take(kept),
         user_index=user_index[kept],
         histories=None if histories is None else histories.rows(kept),
+        n_had_before=int(had_before[kept].sum()),
         n_skipped=int(np.count_nonzero(tested & ~askable)),
         n_history_unknown=n_unknown,
     )
@@ -128,6 +135,18 @@ def _relevance(test: Interactions, items: IdMap) -> Relevance:
     indices = column[matrix.indices]
     order = np.lexsort((indices, np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))))
     return Relevance(indptr, indices[order], matrix.data[order])
+
+
+def _had_before(test: Interactions, earlier: Interactions) -> IndexArray:
+    """How many of the test items of each test user the user had in the earlier interactions too."""
+    new, old = test.to_csr("max"), earlier.to_csr()
+    user = np.repeat(np.arange(test.n_users), np.diff(new.indptr))
+    row = earlier.users.index_of(test.users.ids)[user]
+    column = earlier.items.index_of(test.items.ids)[new.indices]
+    # One integer a pair; the rows of a CSR matrix are sorted, so those of the earlier pairs ascend.
+    keys = np.repeat(np.arange(earlier.n_users), np.diff(old.indptr)) * earlier.n_items + old.indices
+    found = (row >= 0) & (column >= 0) & (find_sorted(keys, row * earlier.n_items + column) >= 0)
+    return np.bincount(user[found], minlength=test.n_users)
 
 
 def _in_model_items(history: Interactions, items: IdMap) -> tuple[Histories, int]:

@@ -24,6 +24,7 @@ def evaluation(name, columns, user_ids=None, lower_is_better=()):
         n_users_skipped=0,
         n_relevant=n_users,
         n_relevant_unknown=0,
+        n_relevant_filtered=0,
         n_history_unknown=0,
         seconds=0.0,
     )

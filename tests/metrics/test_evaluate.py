@@ -103,6 +103,16 @@ def test_repeated_test_items_count_once_with_their_largest_weight():
     assert result.values["ndcg_linear@2"] == pytest.approx(1.0)
 
 
+def test_test_items_that_the_filter_can_only_miss_are_counted():
+    test = interactions({"u": "abz", "v": "be", "w": "a", "x": "ad", "stranger": "a"})
+    split = Split(TRAIN, test, interactions({"x": "dzc", "v": "ab"}))
+    # u had a and b in training; v is asked about by a history with b; w had a; x has d in the history.
+    result = evaluate(model(), split, metrics="mrr")
+    assert result.n_relevant_filtered == 5
+    assert "5 relevant items the users had had before count as misses: filter_seen leaves them out" in str(result)
+    assert evaluate(model(), split, metrics="mrr", filter_seen=False).n_relevant_filtered == 0
+
+
 def test_popularity_follows_the_items_of_the_model_not_of_the_training_table():
     # The model orders items its own way, lacks "a" and knows "x", which nobody had.
     reordered = model({"u": ["e", "x", "b"]}, ["x", "e", "d", "c", "b"])
