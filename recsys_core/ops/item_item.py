@@ -12,7 +12,7 @@ from recsys_core.types import Ranking
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from recsys_core.types import CSR
+    from recsys_core.types import CSR, FloatArray
 
 __all__ = ["item_item_topk"]
 
@@ -88,6 +88,7 @@ def item_item_topk(
     """
     rows = _validate.csr_arrays(histories, "histories")
     n_items = rows[-1]
+    contributions: _validate.CsrArrays | FloatArray
     if _validate.is_sparse(weights):
         if weights.shape != (n_items, n_items):
             raise ShapeError(f"weights must have shape ({n_items}, {n_items}), got {weights.shape}")
