@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from recsys_core.bundle import save_bundle
     from recsys_core.data import IdMap, Interactions, audit
     from recsys_core.export import export_onnx
-    from recsys_core.metrics import compare, evaluate
+    from recsys_core.metrics import compare
     from recsys_core.models import Config, DotForm, FittedModel, ItemItemForm, Recommender, StaticForm
     from recsys_core.registry import create, list_models, load_dataset
+    from recsys_core.registry.evaluation import evaluate
 
 __all__ = [
     "Config",
@@ -64,7 +65,7 @@ _HOME = {
     "audit": "data",
     "compare": "metrics",
     "create": "registry",
-    "evaluate": "metrics",
+    "evaluate": "registry.evaluation",
     "export_onnx": "export",
     "list_models": "registry",
     "load_dataset": "registry",

@@ -165,5 +165,7 @@ def load_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
             provenance=Provenance(**manifest["model"]),
         )
     except (KeyError, TypeError, OSError, SafetensorError, pl.exceptions.PolarsError) as cause:
-        raise FormatError(f"{path}: cannot be read ({type(cause).__name__}: {cause}); write the bundle again.") from cause
+        raise FormatError(
+            f"{path}: cannot be read ({type(cause).__name__}: {cause}); write the bundle again."
+        ) from cause
     return Bundle(fitted, manifest, path / MODEL)

@@ -1,16 +1,20 @@
-"""Does an exported graph give the model's own answers?"""
+"""The parity check: an exported graph must give the model's own answers."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from recsys_core.data import Histories
 from recsys_core.errors import ExportError
 from recsys_core.export.session import OnnxRanker
 from recsys_core.models import FittedModel
-from recsys_core.types import CSR, IndexArray, Ranking
+from recsys_core.types import IndexArray, Ranking
 
 __all__ = ["ParityReport", "check_parity"]
 
@@ -83,43 +87,33 @@ def check_parity(
     fixed_k = ranker.metadata.get("recsys_core.k")
     shapes: list[tuple[int, int]] = []
     worst, swapped = 0.0, 0
-    for batch, k in ((1, 10), (3, 1), (33, 10), (3, n_items + 3)):
-        k = int(fixed_k) if fixed_k else k
+    for batch, wanted_k in ((1, 10), (3, 1), (33, 10), (3, n_items + 3)):
+        k = int(fixed_k) if fixed_k else wanted_k
         users = rng.integers(0, len(fitted.users), batch)
         users[0] = np.argmax(np.diff(fitted.histories.indptr))
         some = np.sort(rng.choice(n_items, max(1, n_items // 2), replace=False))
-        seen = fitted.histories.rows(users).to_csr(n_items)
-        for filters in ({}, {"exclude": seen}, {"exclude": seen, "allow": some}, {"deny": some}):
-            for by_user in (True, False):
-                error, n_swapped = _compare(fitted, ranker, users, by_user, k, filters, tolerance)
+        for user_index, histories in _questions(fitted, users):
+            seen = fitted.histories.rows(users).to_csr(n_items)
+            filters: list[dict[str, Any]] = [{}, {"exclude": seen}, {"exclude": seen, "allow": some}, {"deny": some}]
+            for chosen in filters:
+                native = fitted.form.rank(user_index, histories, k, **chosen)
+                onnx = ranker.rank(user_index, histories, k, **chosen)
+                error, n_swapped = _difference(native, onnx, tolerance)
                 worst, swapped = max(worst, error), swapped + n_swapped
                 shapes.append((batch, k))
     return ParityReport(worst, tolerance, sum(b for b, _ in shapes), tuple(dict.fromkeys(shapes)), swapped)
 
 
-def _compare(
-    fitted: FittedModel,
-    ranker: OnnxRanker,
-    users: IndexArray,
-    by_user: bool,
-    k: int,
-    filters: dict[str, CSR | IndexArray],
-    tolerance: float,
-) -> tuple[float, int]:
-    form = fitted.form
-    if not (form.accepts_users if by_user else form.accepts_histories):
-        return 0.0, 0
-    user_index, histories = (users, None) if by_user else (None, fitted.histories.rows(users))
-    if histories is not None and len(users) > 1:
-        histories = fitted.histories.rows(users)
-        empty_last = histories.indptr.copy()
-        empty_last[-1] = empty_last[-2]
-        histories = type(histories)(
-            empty_last, histories.indices[: empty_last[-1]], histories.weights[: empty_last[-1]]
-        )
-    native = form.rank(user_index, histories, k, **filters)  # type: ignore[arg-type]
-    onnx = ranker.rank(user_index, histories, k, **filters)  # type: ignore[arg-type]
-    return _difference(native, onnx, tolerance)
+def _questions(fitted: FittedModel, users: IndexArray) -> Iterator[tuple[IndexArray, None] | tuple[None, Histories]]:
+    """The users by index and by history, as far as the model takes them; the last of several histories is empty."""
+    if fitted.form.accepts_users:
+        yield users, None
+    if fitted.form.accepts_histories:
+        rows = fitted.histories.rows(users)
+        if len(users) > 1:
+            indptr = np.append(rows.indptr[:-1], rows.indptr[-2])
+            rows = Histories(indptr, rows.indices[: indptr[-1]], rows.weights[: indptr[-1]])
+        yield None, rows
 
 
 def _difference(native: Ranking, onnx: Ranking, tolerance: float) -> tuple[float, int]:
@@ -137,11 +131,11 @@ def _difference(native: Ranking, onnx: Ranking, tolerance: float) -> tuple[float
         )
     swapped = found & (native.indices != onnx.indices)
     for row in np.flatnonzero(swapped.any(axis=1)):
-        _check_swaps(native, onnx, row, swapped[row], tolerance * float(scale[row, 0]))
+        _check_swaps(native, onnx, int(row), swapped[row], tolerance * float(scale[row, 0]))
     return error, int(swapped.sum())
 
 
-def _check_swaps(native: Ranking, onnx: Ranking, row: int, swapped: np.ndarray, allowed: float) -> None:  # type: ignore[type-arg]
+def _check_swaps(native: Ranking, onnx: Ranking, row: int, swapped: npt.NDArray[np.bool_], allowed: float) -> None:
     own_score = dict(zip(native.indices[row].tolist(), native.scores[row].tolist(), strict=True))
     last = float(native.scores[row][native.indices[row] >= 0][-1])
     for item, score in zip(onnx.indices[row][swapped].tolist(), onnx.scores[row][swapped].tolist(), strict=True):

@@ -73,7 +73,7 @@ def _(form: ItemItemForm, graph: GraphBuilder, exclude: str) -> str:
 
 
 class _History(NamedTuple):
-    index: str  # int64 [B, L], 0 where padded
+    items: str  # int64 [B, L], 0 where padded
     weight: str  # float32 [B, L], 0 where padded
     mask: str  # float32 [B, L], 1 for an item and 0 where padded
 
@@ -101,10 +101,12 @@ def _sparse_item_item(weights: Any, longest_row: int, graph: GraphBuilder, histo
     neighbors[row, column], values[row, column] = csr.indices, csr.data
 
     flat = graph.constant([0, -1])
-    where = graph.op("Reshape", graph.op("Gather", graph.table("neighbors", neighbors), history.index), flat, allowzero=0)
-    added = graph.op("Gather", graph.table("neighbor_weights", values), history.index)
+    where = graph.op(
+        "Reshape", graph.op("Gather", graph.table("neighbors", neighbors), history.items), flat, allowzero=0
+    )
+    added = graph.op("Gather", graph.table("neighbor_weights", values), history.items)
     added = graph.op("Mul", added, graph.op("Unsqueeze", history.weight, graph.constant([2])))
-    batch = graph.op("Shape", history.index, start=0, end=1)
+    batch = graph.op("Shape", history.items, start=0, end=1)
     size = graph.op("Concat", batch, graph.constant([n_items + 1]), axis=0)
     zeros = graph.op("Expand", graph.constant(0.0, "float32"), size)
     added = graph.op("Reshape", added, flat, allowzero=0)
@@ -120,7 +122,7 @@ def _dense_item_item(weights: Any, graph: GraphBuilder, history: _History) -> st
     """
     n_items = weights.shape[0]
     table = graph.table("item_item_weights", weights.astype(np.float32))
-    batch = graph.op("Shape", history.index, start=0, end=1)
+    batch = graph.op("Shape", history.items, start=0, end=1)
     size = graph.op("Concat", batch, graph.constant([n_items]), axis=0)
     zeros = graph.op("Expand", graph.constant(0.0, "float32"), size)
 
@@ -128,13 +130,13 @@ def _dense_item_item(weights: Any, graph: GraphBuilder, history: _History) -> st
     step = body.input("step", "int64", [])
     keep_going = body.input("keep_going", "bool", [])
     so_far = body.input("scores_so_far", "float32", ["batch", n_items])
-    item = body.op("Gather", history.index, step, axis=1)
+    item = body.op("Gather", history.items, step, axis=1)
     step_weight = body.op("Unsqueeze", body.op("Gather", history.weight, step, axis=1), body.constant([1]))
     added = body.op("Mul", body.op("Gather", table, item), step_weight)
     body.output("keep_going_out", keep_going, "bool", [])
     body.output("scores_out", body.op("Add", so_far, added), "float32", ["batch", n_items])
 
-    n_steps = graph.op("Squeeze", graph.op("Shape", history.index, start=1, end=2))
+    n_steps = graph.op("Squeeze", graph.op("Shape", history.items, start=1, end=2))
     return graph.op("Loop", n_steps, graph.constant(True, "bool"), zeros, body=body.proto("add_history_item"))
 
 
@@ -177,13 +179,13 @@ def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: _Histor
     """
     n_factors = form.item_factors.shape[1]
     one = graph.constant(1.0, "float32")
-    rows = graph.op("Gather", "item_factors", history.index)
+    rows = graph.op("Gather", "item_factors", history.items)
     rows_t = graph.op("Transpose", rows, perm=[0, 2, 1])
     confidence = _affine(graph, fold_in.confidence, history.weight)
     target = _affine(graph, fold_in.target, history.weight)
     if fold_in.item_offset is not None:
         offset = graph.table("item_offset", fold_in.item_offset.astype(np.float32))
-        target = graph.op("Sub", target, graph.op("Gather", offset, history.index))
+        target = graph.op("Sub", target, graph.op("Gather", offset, history.items))
     confidence = graph.op("Unsqueeze", graph.op("Mul", confidence, history.mask), graph.constant([1]))
     target = graph.op("Unsqueeze", graph.op("Mul", target, history.mask), graph.constant([1]))
 
@@ -218,9 +220,7 @@ def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: _Histor
     beta = body.op("Div", rz_next, body.op("Where", moving, rz, one))
     p_next = body.op("Where", moving, body.op("Add", z, body.op("Mul", beta, p)), p)
     still = body.op("Cast", body.op("Greater", rz_next, enough), to=TensorProto.INT64)
-    body.output(
-        "solve_more", body.op("Greater", body.op("ReduceSum", still, keepdims=0), body.constant(0)), "bool", []
-    )
+    body.output("solve_more", body.op("Greater", body.op("ReduceSum", still, keepdims=0), body.constant(0)), "bool", [])
     body.output("q_next", q_next, "float32", vector)
     body.output("r_next", r_next, "float32", vector)
     body.output("p_next", p_next, "float32", vector)

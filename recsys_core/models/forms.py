@@ -36,7 +36,10 @@ State: TypeAlias = dict[str, "np.ndarray[Any, Any]"]
 class FoldIn:
     r"""A user vector from a history, by one regularised least-squares solve.
 
-    .. math:: \Big(P + \sum_{i \in h} (c_0 + c_1 r_i)\, v_i v_i^\top\Big)\, q = \sum_{i \in h} (t_0 + t_1 r_i - o_i)\, v_i
+    .. math::
+
+       \Big(P + \sum_{i \in h} (c_0 + c_1 r_i)\, v_i v_i^\top\Big)\, q
+       = \sum_{i \in h} (t_0 + t_1 r_i - o_i)\, v_i
 
     Implicit ALS is :math:`P = V^\top V + \lambda I,\ c = (0, \alpha),\ t = (1, \alpha)` (Hu et al. 2008, eq. 4);
     a least-squares fit of ratings is :math:`P = \lambda I,\ c = (1, 0),\ t = (0, 1)` with the biases as offsets.
@@ -95,14 +98,17 @@ class DotForm:
 
     @property
     def n_items(self) -> int:
-        return self.item_factors.shape[0]
+        """Items that it scores."""
+        return len(self.item_factors)
 
     @property
     def accepts_users(self) -> bool:
+        """Whether training users can be asked for by index."""
         return self.user_factors is not None
 
     @property
     def accepts_histories(self) -> bool:
+        """Whether histories can be asked for."""
         return self.fold_in is not None
 
     @cached_property
@@ -203,11 +209,12 @@ class ItemItemForm:
 
     @property
     def n_items(self) -> int:
+        """Items that it scores."""
         return int(self.weights.shape[0])
 
     def rank(
         self,
-        user_index: IndexArray | None,  # noqa: ARG002 - forms share one signature
+        user_index: IndexArray | None,
         histories: Histories | None,
         k: int,
         *,
@@ -268,7 +275,8 @@ class StaticForm:
 
     @property
     def n_items(self) -> int:
-        return self.scores.shape[0]
+        """Items that it scores."""
+        return len(self.scores)
 
     @cached_property
     def index(self) -> ops.ItemIndex:
@@ -304,7 +312,7 @@ class StaticForm:
         return {"scores": self.scores}, {}
 
     @classmethod
-    def from_state(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> StaticForm:  # noqa: ARG003
+    def from_state(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> StaticForm:
         """Inverse of :meth:`state`."""
         return cls(arrays["scores"])
 

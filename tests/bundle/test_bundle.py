@@ -10,9 +10,11 @@ import threading
 import numpy as np
 import polars as pl
 import pytest
+from conftest import make_form
 
 from recsys_core.bundle import FORMAT_VERSION, load_bundle, save_bundle
 from recsys_core.bundle.publish import published_directory
+from recsys_core.data import IdMap
 from recsys_core.errors import FormatError
 from recsys_core.models import FittedModel, Provenance
 
@@ -127,9 +129,6 @@ def test_a_reader_never_sees_a_mixture(tmp_path) -> None:
     ],
 )
 def test_damage_is_one_clear_error(histories, tmp_path, damage, message) -> None:
-    from conftest import make_form
-    from recsys_core.data import IdMap
-
     fitted = FittedModel(make_form("sparse"), IdMap(list(range(50))), IdMap(list(range(200))), histories)
     path = save_bundle(fitted, tmp_path / "demo")
     damage(path)

@@ -59,7 +59,8 @@ def ranker(fitted: FittedModel, tmp_path) -> OnnxRanker:
 
 
 def questions(fitted: FittedModel):
-    return [by_user for by_user, has in ((True, fitted.form.accepts_users), (False, fitted.form.accepts_histories)) if has]
+    asked = ((True, fitted.form.accepts_users), (False, fitted.form.accepts_histories))
+    return [by_user for by_user, accepted in asked if accepted]
 
 
 @pytest.mark.parametrize(("batch", "k"), [(1, 1), (1, 5), (7, 10), (50, 250)])
@@ -164,9 +165,7 @@ def test_sparse_weights_with_long_rows_are_stored_dense() -> None:
 
     for density, table in form_of.items():
         weights = sp.random(100, 100, density, "csr", dtype=np.float32, random_state=0)
-        fitted = FittedModel(
-            ItemItemForm(weights), IdMap([0]), IdMap(list(range(100))), Histories.from_lists([[1, 2]])
-        )
+        fitted = FittedModel(ItemItemForm(weights), IdMap([0]), IdMap(list(range(100))), Histories.from_lists([[1, 2]]))
         assert table in {tensor.name for tensor in build_onnx(fitted).graph.initializer}
 
 

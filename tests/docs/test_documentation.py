@@ -1,0 +1,96 @@
+"""Every Python block and every `recsys` command in the documentation runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+DEPLOYER = re.compile(r"<!-- deployer.*?-->\s*```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^\$ (recsys .*)$", re.MULTILINE)
+
+
+def needs_dataset(text: str) -> None:
+    if "ml-100k" in text:
+        from recsys_core import load_dataset
+        from recsys_core.errors import DataError
+
+        try:
+            load_dataset("ml-100k")
+        except DataError as cause:
+            pytest.skip(f"MovieLens 100K cannot be had: {cause}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = PYTHON.findall(page.read_text(encoding="utf-8"))
+    if not blocks:
+        pytest.skip("no Python in it")
+    needs_dataset("".join(blocks))
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "documentation"}
+    for block in blocks:
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(block, str(page), "exec"), namespace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_run_in_order(page: Path, tmp_path: Path) -> None:
+    commands = COMMAND.findall(page.read_text(encoding="utf-8"))
+    if not commands:
+        pytest.skip("no commands in it")
+    needs_dataset("".join(commands))
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for command in commands:
+        done = subprocess.run(
+            command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.slow
+def test_a_bundle_runs_where_only_onnxruntime_and_numpy_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    (script,) = DEPLOYER.findall(text)
+    assert len(script.splitlines()) <= 25
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PYTHON.findall(text)[0], "deploying.md", "exec"), {})
+
+    python = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    venv.create(tmp_path / "venv", with_pip=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "onnxruntime", "numpy"], check=True, timeout=600)
+    for absent in ("recsys_core", "onnx", "torch", "polars", "scipy", "pyarrow"):
+        probe = subprocess.run([python, "-c", f"import {absent}"], capture_output=True)
+        assert probe.returncode != 0, absent
+    done = subprocess.run([python, "-W", "error", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    from recsys_core import runtime
+
+    answer = runtime.load("drinks.bundle").recommend(histories=[["tea", "pot"]], k=2)
+    assert done.stdout.startswith(f"[('{answer['item_id'][0]}', ")
+    shutil.rmtree(tmp_path / "venv")
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        assert f"docs/{page.name}" in readme, page.name
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
