@@ -181,6 +181,8 @@ class IdMap:
         try:
             content = json.loads(text)
             dtype, ids = content["dtype"], content["ids"]
+            if not isinstance(ids, list):
+                raise TypeError(f"ids is {type(ids).__name__}")
             if dtype == "date":
                 ids = [dt.date.fromisoformat(value) for value in ids]
             return cls(pl.Series("ids", ids, dtype=_DTYPES[dtype], strict=True))

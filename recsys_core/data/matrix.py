@@ -52,7 +52,7 @@ def build_csr(
     order = np.argsort(cells, kind="stable")
     cells = cells[order]
     first = np.flatnonzero(np.diff(cells, prepend=-1))
-    ends = np.append(first[1:], len(cells))
+    ends = np.append(first, len(cells))[1:]
     if aggregate == "binary":
         data = np.ones(len(first), dtype=np.float32)
     elif aggregate == "count":

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import gzip
+
+import polars as pl
+import pytest
+
+from recsys_core.data import Interactions
+from recsys_core.errors import ConfigError, DataError, FormatError
+
+TABLE = pl.DataFrame({"user_id": [1, 2], "item_id": ["a", "b"], "weight": [1.5, 2.0], "note": ["x", "y"]})
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.tab", "t.CSV", "t.parquet", "t.pq", "t.csv.gz", "v1.2.tsv.gz"])
+def test_each_format_reads_alike(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith(("parquet", "pq")):
+        TABLE.write_parquet(path)
+    else:
+        text = TABLE.write_csv(separator="," if ".csv" in name.lower() else "\t").encode()
+        path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    interactions = Interactions.read(path)
+    assert interactions.to_frame().rows() == [(1, "a", 1.5), (2, "b", 2.0)]
+    assert interactions.source == str(path)
+
+
+def test_no_header_and_another_separator(tmp_path):
+    path = tmp_path / "u.data"
+    path.write_text("196|242|3|881250949\n186|302|3|891717742\n")
+    interactions = Interactions.read(path, separator="|", names=["user_id", "item_id", "weight", "datetime"])
+    assert interactions.to_frame()["user_id"].to_list() == [196, 186]
+    assert str(interactions.to_frame()["datetime"][0]) == "1997-12-04 15:55:49+00:00"
+
+
+def test_an_id_far_down_may_make_the_column_one_of_strings(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("user_id,item_id\n" + "".join(f"{i},{i}\n" for i in range(5000)) + "B0,1\n")
+    assert Interactions.read(path).users.dtype == "string"
+
+
+def test_leading_zeros_survive_with_a_schema(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("user_id,item_id\n007,1\n")
+    assert Interactions.read(path).users.ids.to_list() == [7]
+    assert Interactions.read(path, schema={"user_id": pl.String}).users.ids.to_list() == ["007"]
+
+
+def test_what_cannot_be_read(tmp_path):
+    with pytest.raises(FormatError, match=r"expected a file, got '.*gone.csv', which does not exist"):
+        Interactions.read(tmp_path / "gone.csv")
+    (tmp_path / "t.parquet").write_text("no parquet")
+    with pytest.raises(FormatError, match="cannot read"):
+        Interactions.read(tmp_path / "t.parquet")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(FormatError, match="cannot read"):
+        Interactions.read(tmp_path / "empty.csv")
+    (tmp_path / "t.dat").write_text("1::2\n")
+    with pytest.raises(ConfigError, match=r"expected one character for 't.dat', got '::'"):
+        Interactions.read(tmp_path / "t.dat", separator="::")
+    with pytest.raises(ConfigError, match=r"got None; it is known only for .csv, .tsv, .tab and .parquet"):
+        Interactions.read(tmp_path / "t.dat")
+    (tmp_path / "t.csv").write_text("user,item_id\n1,2\n")
+    with pytest.raises(DataError, match=r"""pass columns={"user_id": 'user'}"""):
+        Interactions.read(tmp_path / "t.csv")
+
+
+def test_an_unmapped_column_of_a_file_is_mentioned(tmp_path, caplog):
+    path = tmp_path / "t.csv"
+    path.write_text("user_id,item_id,timestamp\n1,2,3\n")
+    Interactions.read(path)
+    assert "the column 'timestamp' looks like it" in caplog.text
