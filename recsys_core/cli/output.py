@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ class Output:
         )
         names = list(rows[0]) if rows else []
         for name in names:
-            numeric = all(_is_number(row[name]) or row[name] is None for row in rows)
+            numeric = all(row[name] is None or _is_number(row[name]) for row in rows)
             table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(_cell(row[name])) for name in names))
@@ -107,6 +108,12 @@ class Output:
         """Print text as it is."""
         if not self.json:
             self._stdout.print(text, markup=False, soft_wrap=True)
+
+    def paragraph(self, text: str) -> None:
+        """Print a sentence or more, wrapped to the width and indented under a heading."""
+        if not self.json:
+            width = max(self._stdout.width, 40)
+            self.text(textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    "))
 
     def note(self, text: str) -> None:
         """Tell something by the way, on stderr."""
@@ -173,7 +180,12 @@ def plain(value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a cell holds a number, or a text that reads as one."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
 
 
 def _cell(value: Any) -> str:
@@ -183,8 +195,6 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, list | tuple | set | frozenset):
-        return ", ".join(map(str, sorted(value) if isinstance(value, set | frozenset) else value))
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
     return str(value)

@@ -85,4 +85,4 @@ def compare(
         caption=f"{best.n_users:,} users, {best.n_relevant:,} relevant items; best first by {leading}",
     )
     if paired is not None:
-        out.text(paired_text(paired, leading))
+        out.paragraph(paired_text(paired, leading))

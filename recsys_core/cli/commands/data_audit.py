@@ -47,9 +47,10 @@ def data_audit(
         raise typer.Exit(_UNUSABLE)
 
 
-def print_audit(out: Output, report: AuditReport) -> None:
+def print_audit(out: Output, report: AuditReport, source: str | None = None) -> None:
     """Print what the data is like, then what was found."""
     size = {
+        "source": source,
         "events": f"{report.n_events:,}",
         "users": _count(report.n_users),
         "items": _count(report.n_items),
@@ -74,9 +75,9 @@ def print_audit(out: Output, report: AuditReport) -> None:
     if rows:
         out.table(rows)
     for finding in report.findings:
-        out.text(f"  {finding.severity}: {finding}")
+        out.paragraph(f"{finding.severity}: {finding}")
     if not report.findings:
-        out.text("  Nothing to report.")
+        out.paragraph("Nothing to report.")
 
 
 def _count(value: int | None) -> str | None:

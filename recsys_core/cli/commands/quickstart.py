@@ -58,8 +58,8 @@ def quickstart(
     out.heading(f"\n2  Fit {len(_MODELS)} models on the past")
     split = make_split(interactions, run.split)
     trials = run_trials(out, split, run.models(_MODELS), run.evaluate, threads)
-    out.text(
-        f"  Trained on {len(split.train):,} events, tested on the {len(split.test):,} "
+    out.paragraph(
+        f"Trained on {len(split.train):,} events, tested on the {len(split.test):,} "
         + ("that came later." if method == "global_time" else "last ones of each user.")
     )
     paired = _compare(out, trials, run)
@@ -102,8 +102,7 @@ def _load(out: Output, dataset: str) -> tuple[Interactions, dict[str, Any]]:
     with out.progress(f"load {dataset}"):
         interactions = load_dataset(dataset)
     report = data.audit(interactions)
-    out.fields({"source": interactions.source})
-    print_audit(out, report)
+    print_audit(out, report, interactions.source)
     return interactions, report.to_dict()
 
 
@@ -115,12 +114,12 @@ def _compare(out: Output, trials: list[Trial], run: RunConfig) -> dict[str, Any]
     leading, confidence = leading_metric(best), run.evaluate.confidence
     out.heading("\n3  Compare them on what came next, every item a candidate")
     out.table(trial_rows(trials, confidence))
-    out.text(
-        f"  {best.n_users:,} users with {best.n_relevant:,} relevant items; "
+    out.paragraph(
+        f"{best.n_users:,} users with {best.n_relevant:,} relevant items; "
         f"{best.n_users_skipped:,} users are new in the test part, and left out."
     )
     comparison = metrics.compare(best, second, metric=leading, confidence=confidence)
-    out.text(f"  {paired_text(comparison, leading)}")
+    out.paragraph(paired_text(comparison, leading))
     return comparison.to_dict()
 
 
@@ -161,7 +160,7 @@ def _for_known_user(out: Output, model: FittedModel) -> dict[str, Any]:
     last = model.histories.rows(np.array([position])).indices[::-1][:_SHOWN]
     had = model.items.labels(last.astype(np.int64))
     table = _described(model.recommend(user, k=_SHOWN), model)
-    out.text(f"  User {user} had {lengths[position]} items, the last: {'; '.join(_names(model, had))}")
+    out.paragraph(f"User {user} had {lengths[position]} items, the last: {'; '.join(_names(model, had))}")
     out.table(table.drop("user_id").to_dicts(), title=f"For user {user}")
     return {"user": user, "recommendations": table.to_dicts()}
 
@@ -170,7 +169,7 @@ def _for_stranger(out: Output, model: FittedModel) -> dict[str, Any]:
     """Recommend to a history that is nobody's in the data."""
     history = _history_by_title(model)
     table = _described(model.recommend(histories=[history.to_list()], k=_SHOWN), model)
-    out.text(f"  Somebody the model never saw had: {'; '.join(_names(model, history))}")
+    out.paragraph(f"Somebody the model never saw had: {'; '.join(_names(model, history))}")
     out.table(table.drop("user_id").to_dicts(), title="For this history")
     return {"history": history.to_list(), "recommendations": table.to_dicts()}
 
