@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from recsys_core.metrics.evaluation import Evaluation
+    from recsys_core.metrics.resampling import Interval
 
 __all__ = ["Comparison", "Difference", "compare"]
 
-Test: TypeAlias = Literal["randomization", "t"]
+SignificanceTest: TypeAlias = Literal["randomization", "t"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def compare(
     *,
     metric: str | Iterable[str] | None = None,
     confidence: float = 0.95,
-    test: Test = "randomization",
+    test: SignificanceTest = "randomization",
     correction: Literal["holm", "none"] = "holm",
     n_samples: int = 1000,
     n_permutations: int = 10_000,
@@ -172,52 +173,65 @@ def compare(
         raise ConfigError(f"correction: expected 'holm' or 'none', got {correction!r}")
     names = _common_metrics(a, b, metric)
     pairs = _common_users(a, b, names)
-    rows: list[dict[str, Any]] = []
+    found: list[Difference] = []
     for name in names:
         both = pairs.select(name, f"{name}:b").drop_nulls()
-        if both.is_empty():
-            if metric is None:
-                continue
+        if len(both):
+            values_a, values_b = (column.to_numpy() for column in both)
+            difference = values_a - values_b
+            p_value = (
+                t_test_p_value(difference)
+                if test == "t"
+                else randomization_p_value(difference, n_permutations=n_permutations, random_state=random_state)
+            )
+            interval = bootstrap_interval(
+                difference, confidence=confidence, n_samples=n_samples, random_state=random_state
+            )
+            found.append(_describe(name, values_a, values_b, interval, p_value, a.higher_is_better[name]))
+        elif metric is not None:
             raise DataError(f"metric: {name!r} is undefined for all {len(pairs)} users in common")
-        values_a, values_b = both[name].to_numpy(), both[f"{name}:b"].to_numpy()
-        difference = values_a - values_b
-        p_value = (
-            t_test_p_value(difference)
-            if test == "t"
-            else randomization_p_value(difference, n_permutations=n_permutations, random_state=random_state)
-        )
-        interval = bootstrap_interval(difference, confidence=confidence, n_samples=n_samples, random_state=random_state)
-        gain = difference if a.higher_is_better[name] else -difference
-        rows.append(
-            {
-                "metric": name,
-                "a": float(values_a.mean()),
-                "b": float(values_b.mean()),
-                "difference": float(difference.mean()),
-                "low": interval.low,
-                "high": interval.high,
-                "p_value": p_value,
-                "wins": int(np.count_nonzero(gain > 0)),
-                "ties": int(np.count_nonzero(gain == 0)),
-                "losses": int(np.count_nonzero(gain < 0)),
-                "n_users": len(difference),
-                "favours": "a" if gain.mean() > 0 else "b",
-            }
-        )
-    p_values = np.array([row["p_value"] for row in rows])
+    if not found:
+        raise DataError(f"metric: all of {', '.join(names)} are undefined for all {len(pairs)} users in common")
+    p_values = np.array([one.p_value for one in found])
     adjusted = holm(p_values) if correction == "holm" else p_values
-    differences = []
-    for row, p_adjusted in zip(rows, adjusted.tolist(), strict=True):
-        favours = row.pop("favours")
-        verdict = favours if p_adjusted <= 1.0 - confidence else "-"
-        differences.append(Difference(**row, p_adjusted=p_adjusted, verdict=verdict))
     return Comparison(
         model_a=a.model,
         model_b=b.model,
-        differences=tuple(differences),
+        differences=tuple(
+            replace(one, p_adjusted=p, verdict=one.verdict if p <= 1.0 - confidence else "-")
+            for one, p in zip(found, adjusted.tolist(), strict=True)
+        ),
         confidence=confidence,
         n_only_a=len(a.per_user) - len(pairs),
         n_only_b=len(b.per_user) - len(pairs),
+    )
+
+
+def _describe(
+    name: str,
+    values_a: npt.NDArray[np.float64],
+    values_b: npt.NDArray[np.float64],
+    interval: Interval,
+    p_value: float,
+    higher_is_better: bool,
+) -> Difference:
+    """A difference before correction, with the better of the two as its verdict whatever the p-value."""
+    difference = values_a - values_b
+    gain = difference if higher_is_better else -difference
+    return Difference(
+        metric=name,
+        a=float(values_a.mean()),
+        b=float(values_b.mean()),
+        difference=float(difference.mean()),
+        low=interval.low,
+        high=interval.high,
+        p_value=p_value,
+        p_adjusted=p_value,
+        wins=int(np.count_nonzero(gain > 0)),
+        ties=int(np.count_nonzero(gain == 0)),
+        losses=int(np.count_nonzero(gain < 0)),
+        n_users=len(difference),
+        verdict="a" if gain.mean() > 0 else "b",
     )
 
 

@@ -127,18 +127,19 @@ def randomization_p_value(
 
 
 def t_test_p_value(differences: npt.NDArray[np.float64]) -> float:
-    """Two-sided p-value of the paired t-test that the mean difference is 0; 1 if all differences are 0.
+    """Two-sided p-value of the paired t-test that the mean difference is 0.
 
     Parameters
     ----------
     differences
-        float64, shape (n,): one difference a user; NaN with fewer than two.
+        float64, shape (n,): one difference a user.  With fewer than two, or all 0, nothing speaks against the
+        hypothesis, and p is 1.
     """
     from scipy.special import stdtr
 
     n = len(differences)
     if n < 2:
-        return float("nan")
+        return 1.0
     error = differences.std(ddof=1) / np.sqrt(n)
     if error == 0.0:
         return 1.0 if differences[0] == 0.0 else 0.0

@@ -83,6 +83,9 @@ def test_users_without_a_value_in_either_are_left_out():
     assert (result["novelty@5"].n_users, result["novelty@5"].difference) == (1, 2.0)
     with pytest.raises(DataError, match="'diversity@1' is undefined for all 3 users"):
         compare(a, b, metric="diversity@1")
+    undefined = evaluation("c", {"diversity@1": [None] * 3})
+    with pytest.raises(DataError, match="all of diversity@1 are undefined"):
+        compare(undefined, undefined)
 
 
 def test_holm_correction():
