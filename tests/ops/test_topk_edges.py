@@ -9,7 +9,7 @@ HUGE = np.float32(3e38)
 
 
 def test_scores_that_overflow(isa: str) -> None:
-    items = np.array([[HUGE, HUGE], [1, 1], [-HUGE, -HUGE], [HUGE, HUGE], [2, 2]], dtype=np.float32)
+    items = np.array([[HUGE, HUGE], [0.1, 0.1], [-HUGE, -HUGE], [HUGE, HUGE], [0.2, 0.2]], dtype=np.float32)
     ranking = ops.topk(np.array([[HUGE, HUGE]]), items, 5)
     # inf is kept and comes first, -inf is never returned
     np.testing.assert_array_equal(ranking.indices, [[0, 3, 4, 1, -1]])
@@ -18,7 +18,7 @@ def test_scores_that_overflow(isa: str) -> None:
 
 def test_not_a_number_is_never_returned(isa: str) -> None:
     # Sums of inf and -inf: NaN where products are rounded on their own, inf where they are fused into the sum.
-    items = np.array([[1, 1], [HUGE, -HUGE], [2, 2]] * 20, dtype=np.float32)
+    items = np.array([[0.1, 0.1], [HUGE, -HUGE], [0.2, 0.2]] * 20, dtype=np.float32)
     ranking = ops.topk(np.array([[HUGE, HUGE]]), items, 60)
     assert not np.isnan(ranking.scores).any()
     finite = np.isfinite(ranking.scores[0])
