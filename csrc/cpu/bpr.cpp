@@ -83,49 +83,69 @@ void shuffle(std::span<Entry> entries, RandomStream& random) {
   }
 }
 
-// Uniform over the items that are not in `liked` (ascending), which must leave one: the r-th of them is r + m, where m
-// is the number of liked items before it, found by bisection since liked[m] - m never falls.
-std::int32_t draw_other(std::span<const std::int32_t> liked, std::int64_t n_items, RandomStream& random) {
-  auto n = static_cast<std::int64_t>(liked.size());
-  const auto rank = static_cast<std::int32_t>(random.below(n_items - n));
-  std::int32_t m = 0;
+// Number of positions p in [0, n) with holds(p), which must be true up to some position and false from there on.
+// Bisection by masks: its branches would be mispredicted every other time, and it runs once a triple.
+template <typename Holds>
+std::int64_t count_leading(std::int64_t n, Holds&& holds) {
+  std::int64_t count = 0;
   while (n > 0) {
     const std::int64_t half = (n + 1) / 2;
-    const auto probe = m + static_cast<std::int32_t>(half) - 1;
-    const bool before = liked[static_cast<std::size_t>(probe)] - probe <= rank;
-    m = before ? probe + 1 : m;
-    n = before ? n - half : half - 1;
+    count += half & -static_cast<std::int64_t>(holds(count + half - 1));
+    n -= half;
   }
-  return rank + m;
+  return count;
+}
+
+// Uniform over the items that are not in `liked` (ascending), which must leave one: the r-th of them is r + m, where m
+// is the number of liked items before it, and liked[p] - p never falls.
+std::int32_t draw_other(std::span<const std::int32_t> liked, std::int64_t n_items, RandomStream& random) {
+  const auto n = static_cast<std::int64_t>(liked.size());
+  const std::int64_t rank = random.below(n_items - n);
+  const std::int32_t* const items = liked.data();
+  return static_cast<std::int32_t>(rank + count_leading(n, [=](std::int64_t p) { return items[p] - p <= rank; }));
 }
 
 // Uniform over the block's items that are not in `liked`, by rejection; -1 where 64 draws found none.
 std::int32_t draw_other_in_block(std::span<const std::int32_t> liked, std::span<const std::int32_t> block,
                                  RandomStream& random) {
+  const auto n = static_cast<std::int64_t>(liked.size());
+  const std::int32_t* const items = liked.data();
   for (int attempt = 0; attempt < 64; ++attempt) {
     const std::int32_t item = block[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(block.size())))];
-    if (!std::binary_search(liked.begin(), liked.end(), item)) return item;
+    const std::int64_t place = count_leading(n, [=](std::int64_t p) { return items[p] < item; });
+    if (place == n || items[place] != item) return item;
   }
   return -1;
 }
 
-// Shuffles a group of entries, pairs each with another item, and takes the steps.
+// Where the bisection of draw_other begins: rows are scattered, and it would wait for each of its first steps.
+void prefetch_row(std::span<const std::int32_t> row) {
+  const std::size_t quarter = row.size() / 4;
+  __builtin_prefetch(row.data() + quarter);
+  __builtin_prefetch(row.data() + 2 * quarter);
+  __builtin_prefetch(row.data() + 3 * quarter);
+}
+
+// Shuffles a group of entries, pairs each with another item by draw(items of the user, random), and takes the steps.
 template <typename DrawOther>
-Progress train_group(const cpu::KernelTable& kernels, std::span<Entry> entries, const BprOptions& options,
-                     RandomStream random, DrawOther&& draw, Model& model) {
+Progress train_group(const cpu::KernelTable& kernels, const CsrView& interactions, std::span<Entry> entries,
+                     const BprOptions& options, RandomStream random, DrawOther&& draw, Model& model) {
+  constexpr std::size_t ahead = 8;
   shuffle(entries, random);
   Progress progress;
   std::array<cpu::BprTriple, batch> triples;
   std::int64_t n = 0;
   const auto flush = [&] {
-    progress.loss += kernels.bpr_update(triples.data(), n, model.users.data(), model.items.data(),
-                                        model.item_bias.data(), model.users.cols(), model.users.ld(),
-                                        options.learning_rate, options.regularization);
+    progress.loss +=
+        kernels.bpr_update(triples.data(), n, model.users.data(), model.items.data(), model.item_bias.data(),
+                           model.users.cols(), model.users.ld(), options.learning_rate, options.regularization);
     progress.n_triples += n;
     n = 0;
   };
-  for (const Entry& entry : entries) {
-    const std::int32_t other = draw(entry.user, random);
+  for (std::size_t at = 0; at < entries.size(); ++at) {
+    if (at + ahead < entries.size()) prefetch_row(interactions.row_indices(entries[at + ahead].user));
+    const Entry& entry = entries[at];
+    const std::int32_t other = draw(interactions.row_indices(entry.user), random);
     if (other < 0) continue;
     triples[static_cast<std::size_t>(n++)] = {entry.user, entry.item, other};
     if (n == batch) flush();
@@ -162,13 +182,12 @@ Progress free_epoch(const CsrView& interactions, const BprOptions& options, std:
       groups);
   std::vector<Progress> parts(static_cast<std::size_t>(n_groups));
   parallel_for(n_groups, options.n_threads, [&](std::int64_t group, std::int64_t) {
-    const auto draw = [&](std::int32_t user, RandomStream& random) {
-      const auto liked = interactions.row_indices(user);
+    const auto draw = [&](std::span<const std::int32_t> liked, RandomStream& random) {
       if (static_cast<std::int64_t>(liked.size()) == interactions.cols) return -1;
       return draw_other(liked, interactions.cols, random);
     };
     parts[static_cast<std::size_t>(group)] =
-        train_group(kernels, group_span(groups, group), options,
+        train_group(kernels, interactions, group_span(groups, group), options,
                     epoch_stream(options.seed, epoch, 3 + static_cast<std::uint64_t>(group)), draw, model);
   });
   return total(parts);
@@ -217,12 +236,12 @@ Progress blocked_epoch(const CsrView& interactions, const BprOptions& options, s
       const std::int64_t start = blocks.starts[static_cast<std::size_t>(of_items)];
       const std::int64_t stop = blocks.starts[static_cast<std::size_t>(of_items) + 1];
       const std::span<const std::int32_t> block(blocks.items.data() + start, static_cast<std::size_t>(stop - start));
-      const auto draw = [&](std::int32_t user, RandomStream& random) {
-        return draw_other_in_block(interactions.row_indices(user), block, random);
+      const auto draw = [&](std::span<const std::int32_t> liked, RandomStream& random) {
+        return draw_other_in_block(liked, block, random);
       };
       const std::int64_t cell = user_block * n_blocks + of_items;
       parts[static_cast<std::size_t>(cell)] =
-          train_group(kernels, group_span(groups, cell), options,
+          train_group(kernels, interactions, group_span(groups, cell), options,
                       epoch_stream(options.seed, epoch, 3 + static_cast<std::uint64_t>(cell)), draw, model);
     });
   }
@@ -279,8 +298,8 @@ void bpr(const CsrView& interactions, const BprOptions& options, MatrixView<floa
     if (progress.n_triples > 0) {
       loss = progress.loss / static_cast<double>(progress.n_triples);
       if (!std::isfinite(loss)) {
-        throw ConfigError("learning_rate must keep the factors finite, but they diverged in epoch " + std::to_string(epoch) +
-                        "; lower it, got " + std::to_string(run.learning_rate));
+        throw ConfigError("learning_rate must keep the factors finite, but they diverged in epoch " +
+                          std::to_string(epoch) + "; lower it, got " + std::to_string(run.learning_rate));
       }
     }
     if (after_epoch && after_epoch(epoch, loss)) break;
