@@ -18,7 +18,7 @@ class AlsConfig(Config):
     """Settings of :class:`Als`."""
 
     n_factors: int = Field(64, ge=1, description="Length of a user's or an item's vector.")
-    regularization: float = Field(10.0, ge=0, description="Lambda, the same for every row (not scaled by its length).")
+    regularization: float = Field(20.0, ge=0, description="Lambda, the same for every row (not scaled by its length).")
     alpha: float = Field(1.0, gt=0, description="What a weight adds to the confidence: c = 1 + alpha * weight.")
     n_iterations: int = Field(15, ge=1, description="Iterations; each solves all users, then all items.")
     solver: Literal["auto", "cholesky", "cg"] = Field(
@@ -83,6 +83,10 @@ class Als(FactorRecommender):
         settings = self.config
         user_items = interactions.to_csr("sum")
         total = settings.n_iterations + 1
+
+        def report(iteration: int, loss: float) -> None:
+            progress(iteration + 1, total)
+
         _, item_factors = ops.als(
             user_items,
             settings.n_factors,
@@ -92,7 +96,7 @@ class Als(FactorRecommender):
             solver=settings.solver,
             random_state=settings.random_state,
             n_threads=settings.n_threads,
-            callback=lambda iteration, loss: progress(iteration + 1, total),
+            callback=report,
         )
         gram = item_factors.T.astype(np.float64) @ item_factors
         gram.flat[:: settings.n_factors + 1] += settings.regularization

@@ -80,6 +80,10 @@ class Bpr(FactorRecommender):
     def fit_form(self, interactions: Interactions, progress: Progress) -> DotForm:
         """Draw triples and follow the gradient."""
         settings = self.config
+
+        def report(epoch: int, loss: float) -> None:
+            progress(epoch + 1, settings.n_epochs)
+
         user_factors, item_factors, item_bias = ops.bpr(
             interactions.to_csr("binary"),
             settings.n_factors,
@@ -89,7 +93,7 @@ class Bpr(FactorRecommender):
             random_state=settings.random_state,
             n_threads=settings.n_threads,
             deterministic=settings.deterministic,
-            callback=lambda epoch, loss: progress(epoch + 1, settings.n_epochs),
+            callback=report,
         )
         return DotForm(item_factors, item_bias, user_factors)
 

@@ -65,8 +65,8 @@ class Ease(ItemItemRecommender):
 
     References
     ----------
-    H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, equations 3 (objective) and 8
-    (solution).
+    H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, equations 2 and 3
+    (objective) and 8 (solution).
 
     Examples
     --------

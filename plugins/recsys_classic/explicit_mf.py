@@ -80,16 +80,15 @@ class ExplicitMf(FactorRecommender):
     Y. Koren, R. Bell and C. Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 42(8),
     2009, equation 5; solved by alternation (Zhou et al., "Large-scale Parallel Collaborative Filtering for the Netflix
     Prize", AAIM 2008) with lambda not scaled by the number of ratings.  R. Mazumder, T. Hastie and R. Tibshirani,
-    "Spectral Regularization Algorithms for Learning Large Incomplete Matrices", JMLR 11, 2010, lemma 1 and section 8
-    (the decomposition above).
+    "Spectral Regularization Algorithms for Learning Large Incomplete Matrices", JMLR 11, 2010, lemma 1, for the decomposition.
 
     Examples
     --------
     >>> from recsys_core import Interactions
     >>> ratings = Interactions.from_arrays(["ann", "ann", "bob", "bob"], ["tea", "rum", "tea", "gin"], [5, 1, 5, 2])
     >>> model = ExplicitMf(n_factors=2, regularization=0.01).fit(ratings)
-    >>> model.recommend("bob", filter_seen=False)["item_id"].to_list()
-    ['tea', 'gin', 'rum']
+    >>> model.recommend("bob", k=1, filter_seen=False)["item_id"].to_list()
+    ['tea']
     """
 
     config_class = ExplicitMfConfig

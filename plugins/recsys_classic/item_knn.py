@@ -8,7 +8,6 @@ from pydantic import Field
 
 from recsys_classic.bases import ItemItemRecommender
 from recsys_classic.item_weighting import bm25, tf_idf, unit_rows
-from recsys_classic.jaccard import jaccard_neighbors
 from recsys_core import Config, Interactions, ItemItemForm, ops
 from recsys_core.errors import DataError
 from recsys_core.models import Progress
@@ -20,14 +19,14 @@ __all__ = ["ItemKnn", "ItemKnnConfig"]
 class ItemKnnConfig(Config):
     """Settings of :class:`ItemKnn`."""
 
-    similarity: Literal["cosine", "tfidf", "bm25", "jaccard"] = Field(
-        "cosine", description="How alike two items are, from the users who had them."
+    similarity: Literal["tfidf", "cosine", "bm25"] = Field(
+        "tfidf", description="How alike two items are, from the users who had them."
     )
-    n_neighbors: int = Field(100, ge=1, description="Neighbors to keep an item.")
+    n_neighbors: int = Field(50, ge=1, description="Neighbors to keep an item.")
     shrink: float = Field(
         0.0, ge=0, description="Evidence that an item needs: larger trusts rare items less. Not used by bm25."
     )
-    binary: bool = Field(True, description="Count whether a user had an item, not the weights.")
+    binary: bool = Field(False, description="Count whether a user had an item, not the weights.")
     bm25_k1: float = Field(1.2, ge=0, description="How slowly a growing weight saturates, for bm25.")
     bm25_b: float = Field(0.75, ge=0, le=1, description="How much popular items are held back, for bm25.")
     n_threads: int = Field(0, ge=0, description="Threads to train with, 0 for all.")
@@ -38,13 +37,12 @@ class ItemKnn(ItemItemRecommender):
 
     .. math:: \hat r_{ui} = \sum_{j \in h_u:\; i \in N(j)} r_{uj}\, s_{ji}
 
-    where :math:`N(j)` are the ``n_neighbors`` items of the largest positive similarity to *j*.  With
+    where :math:`N(j)` are the ``n_neighbors`` items most similar to *j*.  With
     :math:`v_i \in \mathbb{R}^{n_{users}}` the weights that users gave item *i* (1 with ``binary=True``):
 
     - ``cosine``: :math:`v_i \cdot v_j / \sqrt{(\lVert v_i \rVert^2 + s)(\lVert v_j \rVert^2 + s)}`, s being the shrink;
     - ``tfidf``: the cosine of the vectors weighted by tf-idf;
-    - ``bm25``: the inner product of the vectors weighted by BM25, not normalized, so that popular items are favoured;
-    - ``jaccard``: :math:`|U_i \cap U_j| / (|U_i \cup U_j| + s)`, of the sets of users; weights never count in it.
+    - ``bm25``: the inner product of the vectors weighted by BM25, not normalized, so that popular items are favoured.
 
     Parameters
     ----------
@@ -88,11 +86,7 @@ class ItemKnn(ItemItemRecommender):
         """Compare every item with the items that it shares a user with."""
         settings = self.config
         item_users = interactions.to_csr("binary" if settings.binary else "sum").T.tocsr()
-        k = min(settings.n_neighbors, interactions.n_items)
-        if settings.similarity == "jaccard":
-            weights = jaccard_neighbors(item_users, k, settings.shrink)
-        else:
-            weights = ops.item_neighbors(self._vectors(item_users), k, n_threads=settings.n_threads)
+        weights = ops.item_neighbors(self._vectors(item_users), settings.n_neighbors, n_threads=settings.n_threads)
         progress(1, 1)
         return ItemItemForm(weights, binary=settings.binary)
 

@@ -16,11 +16,11 @@ Float64Array = npt.NDArray[np.float64]
 
 
 def tf_idf(item_users: CSR) -> CSR:
-    r"""Weight every entry by :math:`\sqrt{r_{iu}}\,(\ln N - \ln(1 + n_u))`.
+    r"""Weight every entry by :math:`\sqrt{r_{iu}}\,\big(1 + \ln \frac{N + 1}{n_u + 1}\big)`.
 
     N is the number of items and :math:`n_u` the number that user u had, so that a user who had nearly everything says
-    little about each.  This is the definition of Lucene's classic similarity without its added 1, as in the
-    ``implicit`` package.
+    little about each.  This is Lucene's ``ClassicSimilarity``.  The ``implicit`` package leaves out the first 1 and
+    the one beside N, which on small data makes weights of 0 and less.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def tf_idf(item_users: CSR) -> CSR:
         CSR (n_items, n_users), weights of at least 0.
     """
     n_items = item_users.shape[0]
-    idf = np.log(n_items) - np.log1p(_items_of_each_user(item_users))
+    idf = 1.0 + np.log((n_items + 1.0) / (_items_of_each_user(item_users) + 1.0))
     data = np.sqrt(item_users.data.astype(np.float64)) * idf[item_users.indices]
     return _with_data(item_users, data)
 

@@ -23,7 +23,7 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             "item_knn",
             "recsys_classic.item_knn:ItemKnn",
             "recsys_classic.item_knn:ItemKnnConfig",
-            "Nearest items by cosine, tf-idf, BM25 or Jaccard.",
+            "Nearest items by cosine, tf-idf or BM25.",
             _HISTORIES,
         ),
         RecommenderSpec(

@@ -52,8 +52,8 @@ class Slim(ItemItemRecommender):
 
     References
     ----------
-    X. Ning and G. Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICDM 2011, equation 4; the
-    bound on W can be dropped by ``positive_only=False``.
+    X. Ning and G. Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICDM 2011, equations 3
+    (objective) and 4 (one column); the bound on W can be dropped by ``positive_only=False``.
 
     Examples
     --------
@@ -77,6 +77,6 @@ class Slim(ItemItemRecommender):
             n_iterations=settings.n_iterations,
             positive_only=settings.positive_only,
             n_threads=settings.n_threads,
-            callback=lambda n_columns, loss: progress(n_columns, interactions.n_items),
+            callback=progress,
         )
         return ItemItemForm(weights, binary=settings.binary)
