@@ -80,7 +80,8 @@ class ExplicitMf(FactorRecommender):
     Y. Koren, R. Bell and C. Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 42(8),
     2009, equation 5; solved by alternation (Zhou et al., "Large-scale Parallel Collaborative Filtering for the Netflix
     Prize", AAIM 2008) with lambda not scaled by the number of ratings.  R. Mazumder, T. Hastie and R. Tibshirani,
-    "Spectral Regularization Algorithms for Learning Large Incomplete Matrices", JMLR 11, 2010, lemma 1, for the decomposition.
+    "Spectral Regularization Algorithms for Learning Large Incomplete Matrices", JMLR 11, 2010, lemma 1, for the
+    decomposition.
 
     Examples
     --------

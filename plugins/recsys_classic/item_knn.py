@@ -42,7 +42,7 @@ class ItemKnn(ItemItemRecommender):
 
     - ``cosine``: :math:`v_i \cdot v_j / \sqrt{(\lVert v_i \rVert^2 + s)(\lVert v_j \rVert^2 + s)}`, s being the shrink;
     - ``tfidf``: the cosine of the vectors weighted by tf-idf;
-    - ``bm25``: the inner product of the vectors weighted by BM25, not normalized, so that popular items are favoured.
+    - ``bm25``: the inner product of the vectors weighted by BM25, not normalized afterwards.
 
     Parameters
     ----------
