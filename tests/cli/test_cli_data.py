@@ -1,0 +1,78 @@
+"""``recsys data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys_core.data import Interactions
+
+
+def test_audit_describes_good_data(recsys, ratings: pl.DataFrame, ratings_csv: Path) -> None:
+    columns = "user_id=person,item_id=film,weight=stars,datetime=when"
+    report = recsys("data", "audit", ratings_csv, "--columns", columns, "--json").json
+    assert report["ok"] is True
+    assert report["n_events"] == len(ratings)
+    assert report["n_users"] == ratings["person"].n_unique()
+    assert report["first_time"].startswith("2017-07-14")
+    text = recsys("data", "audit", ratings_csv, "--columns", columns).stdout
+    assert str(len(ratings)) in text
+    assert "events per user" in text
+
+
+def test_audit_lists_every_fault_and_fails(recsys, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("user_id,item_id,weight\n1,2,-3\n,2,1\n", "utf-8")
+    outcome = recsys("data", "audit", tmp_path / "bad.csv", "--json", code=3)
+    assert [finding["check"] for finding in outcome.json["findings"][:2]] == ["null-ids", "negative-weights"]
+    assert outcome.json["ok"] is False
+    text = recsys("data", "audit", tmp_path / "bad.csv", code=3).stdout
+    assert text.count("error:") == 2
+
+
+def test_audit_names_the_column_that_is_missing(recsys, ratings_csv: Path) -> None:
+    outcome = recsys("data", "audit", ratings_csv, code=3)
+    assert "user_id" in outcome.stdout
+    assert "'person'" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ((), {"train", "test"}),
+        (("--split", "leave_last", "--set", "split.n=2"), {"train", "test"}),
+        (("--split", "random", "--set", "split.random_state=3"), {"train", "test"}),
+        (("--split", "users"), {"train", "test", "history"}),
+    ],
+)
+def test_split_writes_a_partition(
+    recsys, data: tuple[str, ...], ratings: pl.DataFrame, tmp_path: Path, options: tuple[str, ...], parts: set[str]
+) -> None:
+    outcome = recsys("data", "split", data[1], *data[2:], *options, "--output", tmp_path / "parts", "--json")
+    assert {part["part"] for part in outcome.json["parts"]} == parts
+    assert {path.stem for path in (tmp_path / "parts").iterdir()} == parts
+    frames = [pl.read_parquet(part["file"]) for part in outcome.json["parts"]]
+    assert [len(frame) for frame in frames] == [part["events"] for part in outcome.json["parts"]]
+    together = pl.concat(frames).select("user_id", "item_id", "weight").sort("user_id", "item_id")
+    expected = ratings.select(user_id="person", item_id="film", weight=pl.col("stars").cast(pl.Float32))
+    assert together.equals(expected.sort("user_id", "item_id"))
+
+
+def test_split_by_time_can_be_read_again(recsys, data: tuple[str, ...], tmp_path: Path) -> None:
+    recsys("data", "split", data[1], *data[2:], "--set", "split.test_fraction=0.25", "--output", tmp_path)
+    train, test = (Interactions.read(tmp_path / f"{name}.parquet") for name in ("train", "test"))
+    assert train.datetime is not None
+    assert test.datetime is not None
+    assert train.datetime.max() < test.datetime.min()
+    assert len(test) / (len(train) + len(test)) == pytest.approx(0.25, abs=0.01)
+
+
+def test_split_does_not_overwrite_unasked(recsys, data: tuple[str, ...], tmp_path: Path) -> None:
+    command = ("data", "split", data[1], *data[2:], "--output", tmp_path)
+    recsys(*command)
+    written = (tmp_path / "train.parquet").read_bytes()
+    assert "--overwrite" in recsys(*command, "--split", "leave_last", code=2).stderr
+    assert (tmp_path / "train.parquet").read_bytes() == written
+    recsys(*command, "--split", "leave_last", "--overwrite")
+    assert (tmp_path / "train.parquet").read_bytes() != written

@@ -1,0 +1,119 @@
+"""A user's mistake: one line on stderr, and an exit code that says of what kind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recsys_core import errors
+from recsys_core.cli.failures import EXIT_CODES, exit_code
+from recsys_core.errors import UnknownModelError
+
+
+def test_every_kind_of_error_has_a_code() -> None:
+    own = {getattr(errors, name) for name in errors.__all__} - {errors.RecsysError}
+    without = {kind.__name__ for kind in own if exit_code(kind("")) == 1}
+    assert without == {"NotFittedError"}  # no command can meet it: each fits what it uses
+    assert set(EXIT_CODES) <= own
+    assert exit_code(errors.ShapeError("")) == exit_code(errors.DTypeError("")) == 3
+    assert exit_code(OSError("")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("fitt",), 2, "Did you mean 'fit'"),
+        (("fit", "--bogus"), 2, "--bogus"),
+        (("recommend",), 2, "recsys recommend --help"),
+        (("fit", "als"), 2, "--path FILE or --dataset NAME"),
+        (("fit", "--dataset", "x"), 2, "model: expected a name"),
+        (("fit", "als", "--dataset", "x", "--set", "model.n_factor=3"), 2, "did you mean 'n_factors'"),
+        (("fit", "als", "--dataset", "x", "--set", "model.n_factors=0"), 2, "greater than or equal to 1"),
+        (("fit", "als", "--dataset", "x", "--set", "modell.n_factors=1"), 2, "Did you mean 'model'"),
+        (("fit", "als", "--path", "x.csv", "--columns", "user"), 2, "PART=NAME"),
+        (("compare", "als", "als", "--dataset", "x"), 2, "als more than once"),
+        (("evaluate", "als", "--split", "global_tim"), 2, "Did you mean 'global_time'"),
+        (("models", "show", "alls"), 4, "did you mean 'als'"),
+        (("fit", "als", "--dataset", "ml-100"), 4, "did you mean 'ml-100k'"),
+        (("fit", "als", "--path", "missing.csv"), 5, "missing.csv"),
+        (("fit", "als", "--config", "missing.toml"), 5, "missing.toml"),
+        (("recommend", "missing", "--user", "1"), 5, "missing"),
+        (("export", "missing", "x.onnx"), 5, "missing"),
+    ],
+)
+def test_mistakes(recsys, arguments: tuple[str, ...], code: int, words: str) -> None:
+    outcome = recsys(*arguments, code=code)
+    assert outcome.stdout == ""
+    assert outcome.stderr.startswith("error: ")
+    assert outcome.stderr.count("\n") == 1
+    assert words in outcome.stderr
+
+
+def test_unusable_data(recsys, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("user_id,item_id,weight\n1,2,-3\n", "utf-8")
+    outcome = recsys("fit", "als", "--path", tmp_path / "bad.csv", code=3)
+    assert "weight of at least 0" in outcome.stderr
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_traceback_on_request(recsys_process, how: str) -> None:
+    arguments = ("models", "show", "alls")
+    variables = {"RECSYS_TRACEBACK": "1"} if how == "environment" else {}
+    outcome = recsys_process(*arguments, *(["--traceback"] if how == "option" else []), code=1, **variables)
+    assert "Traceback" in outcome.stderr
+    assert UnknownModelError.__name__ in outcome.stderr
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_no_traceback_when_the_variable_is_off(recsys_process, value: str) -> None:
+    outcome = recsys_process("models", "show", "alls", code=4, RECSYS_TRACEBACK=value)
+    assert "Traceback" not in outcome.stderr
+
+
+def test_an_unusable_instruction_set(recsys_process) -> None:
+    outcome = recsys_process("doctor", "--json", code=6, RECSYS_ISA="mmx")
+    assert outcome.json["core"]["isa"] is None
+    assert "RECSYS_ISA" in outcome.json["problems"][0]
+
+
+INTERRUPTED = """
+import sys
+from recsys_core import registry
+def wait(*args, **kwargs):
+    print("ready", flush=True)
+    import time
+    time.sleep(60)
+registry.default_registry = wait
+sys.argv = ["recsys", "models", "list"]
+from recsys_core.cli import main
+main()
+"""
+
+
+def test_interrupted() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr == "error: interrupted.\n"
+
+
+def test_a_reader_that_leaves() -> None:
+    command = "import sys; sys.argv = ['recsys', 'models', 'list', '--json']; from recsys_core.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        stderr = process.stderr.read()
+    assert process.returncode == 1
+    assert stderr == b""
