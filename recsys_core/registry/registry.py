@@ -50,6 +50,38 @@ class Entry:
         """The class of its settings, imported now; None when it has none."""
         return cast("type[Config]", resolve(self.spec.config)) if self.spec.config else None
 
+    def create(self, **settings: Any) -> Any:
+        """Make the thing with these settings, importing its code now; see :func:`create`."""
+        factory = resolve(self.spec.factory)
+        if self.spec.kind == "recommender":
+            return self._recommender(factory, settings)
+        if not callable(factory):
+            raise PluginError(
+                f"{self.qualified_name}: expected {self.spec.factory} to be callable, got {type(factory).__name__}."
+            )
+        try:
+            inspect.signature(factory).bind(**settings)
+        except TypeError as fault:
+            signature = inspect.signature(factory)
+            raise ConfigError(f"{self.spec.kind} {self.spec.name!r}: {fault}; its signature is {signature}.") from None
+        return factory(**settings)
+
+    def _recommender(self, factory: Any, settings: Mapping[str, Any]) -> Recommender:
+        from recsys_core.models import Provenance, Recommender
+
+        if not (isinstance(factory, type) and issubclass(factory, Recommender)):
+            raise PluginError(
+                f"{self.qualified_name}: expected {self.spec.factory} to be a subclass of "
+                f"recsys_core.Recommender, got {factory!r}."
+            )
+        if inspect.isabstract(factory):
+            missing = ", ".join(sorted(factory.__abstractmethods__))
+            raise PluginError(f"{self.qualified_name}: {self.spec.factory} does not define {missing}.")
+        model = factory(**settings)
+        config = model.config.model_dump(mode="json")
+        model.provenance = Provenance(self.spec.name, self.distribution, self.version, config)
+        return model
+
 
 class Registry:
     """What the installed plugins offer.
@@ -103,37 +135,7 @@ class Registry:
 
     def create(self, name: str, /, *, kind: str = "recommender", **settings: Any) -> Any:
         """Make the thing called ``name`` with these settings; see :func:`create`."""
-        entry = self.find(name, kind)
-        factory = resolve(entry.spec.factory)
-        if kind == "recommender":
-            return self._recommender(entry, factory, settings)
-        if not callable(factory):
-            raise PluginError(
-                f"{entry.qualified_name}: expected {entry.spec.factory} to be callable, got {type(factory).__name__}."
-            )
-        try:
-            inspect.signature(factory).bind(**settings)
-        except TypeError as fault:
-            raise ConfigError(f"{kind} {name!r}: {fault}; its signature is {inspect.signature(factory)}.") from None
-        return factory(**settings)
-
-    @staticmethod
-    def _recommender(entry: Entry, factory: Any, settings: Mapping[str, Any]) -> Recommender:
-        from recsys_core.models import Provenance, Recommender
-
-        if not (isinstance(factory, type) and issubclass(factory, Recommender)):
-            raise PluginError(
-                f"{entry.qualified_name}: expected {entry.spec.factory} to be a subclass of "
-                f"recsys_core.Recommender, got {factory!r}."
-            )
-        if inspect.isabstract(factory):
-            missing = ", ".join(sorted(factory.__abstractmethods__))
-            raise PluginError(f"{entry.qualified_name}: {entry.spec.factory} does not define {missing}.")
-        model = factory(**settings)
-        model.provenance = Provenance(
-            entry.spec.name, entry.distribution, entry.version, model.config.model_dump(mode="json")
-        )
-        return model
+        return self.find(name, kind).create(**settings)
 
     def _unknown(self, name: str, kind: str) -> str:
         short = name.rpartition(":")[2]

@@ -1,0 +1,214 @@
+"""Checks of making and fitting a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from recsys_core.data import Interactions
+from recsys_core.errors import ConfigError, NotFittedError
+from recsys_core.models import Config, Recommender
+from recsys_core.testing.data import block_interactions
+from recsys_core.testing.outcome import CheckFailedError, NotApplicable, expect
+from recsys_core.testing.rankings import expect_same
+from recsys_core.testing.subject import Subject, questions
+
+__all__ = [
+    "check_config_round_trip",
+    "check_defaults",
+    "check_empty_rows",
+    "check_fit_is_repeatable",
+    "check_fit_keeps_its_input",
+    "check_fit_returns_self",
+    "check_id_types",
+    "check_not_fitted",
+    "check_progress_can_stop",
+    "check_progress_rises",
+    "check_refit_forgets",
+    "check_single_event",
+]
+
+
+def check_defaults(subject: Subject) -> None:
+    """A model can be made without settings, each setting is described, and the plugin names the right config."""
+    model = subject.make_with_defaults()
+    bare = [name for name, setting in type(model.config).model_fields.items() if not setting.description]
+    expect(not bare, f"config: expected a description for every setting, got none for {', '.join(bare)}")
+    if subject.entry:
+        named = subject.entry.config_class() or Config
+        used = subject.factory.config_class
+        expect(named is used, f"config: the plugin names {named.__name__}, the model uses {used.__name__}")
+
+
+def check_config_round_trip(subject: Subject) -> None:
+    """Settings written as JSON make the same model again, and an unknown setting is refused."""
+    config = subject.make().config
+    read = type(config).model_validate_json(config.model_dump_json())
+    expect(read == config, f"config: expected {config!r} after JSON, got {read!r}")
+    try:
+        subject.make(no_such_setting=1)
+    except ConfigError:
+        return
+    raise CheckFailedError("config: expected a ConfigError for no_such_setting, got a model")
+
+
+def check_not_fitted(subject: Subject) -> None:
+    """A model that has not been fitted says so when it is asked."""
+    model = subject.make()
+    calls: dict[str, Callable[[], Any]] = {
+        "recommend": lambda: model.recommend(users=[0]),
+        "recommend_indices": lambda: model.recommend_indices(np.zeros(1, np.int64)),
+        "form": lambda: model.form,
+    }
+    for name, call in calls.items():
+        try:
+            call()
+        except NotFittedError:
+            continue
+        raise CheckFailedError(f"{name}: expected a NotFittedError before fit, got an answer")
+
+
+def check_fit_returns_self(subject: Subject) -> None:
+    """``fit`` returns the model itself, so that calls can be chained."""
+    model = subject.make()
+    returned = model.fit(block_interactions())
+    expect(returned is model, f"fit: expected the model itself, got {type(returned).__name__}")
+
+
+def check_fit_is_repeatable(subject: Subject) -> None:
+    """Two models of the same settings, seed included, learn the same from the same data."""
+    _expect_same_answers(subject.fit(), subject.fit(), "fit: two fits on the same data give other answers")
+
+
+def check_refit_forgets(subject: Subject) -> None:
+    """Fitting again leaves nothing of the first fit."""
+    data = {"n_users": 30, "n_items": 24, "random_state": 7}
+    fresh, again = subject.fit(block_interactions(**data)), subject.fit(block_interactions(**data))
+    try:
+        _expect_same_answers(fresh, again, "")
+    except CheckFailedError:
+        raise NotApplicable("two fits differ anyway; see fit_is_repeatable") from None
+    reused = subject.fit()
+    reused.fit(block_interactions(**data))
+    _expect_same_answers(reused, fresh, "fit: a second fit gives other answers than a new model")
+
+
+def check_fit_keeps_its_input(subject: Subject) -> None:
+    """``fit`` does not change the interactions it is given."""
+    interactions = block_interactions()
+    before = _snapshot(interactions)
+    subject.fit(interactions)
+    after = _snapshot(interactions)
+    changed = [name for name, value in before.items() if not np.array_equal(value, after[name])]
+    expect(not changed, f"fit: changed {', '.join(changed)} of the interactions; copy before writing")
+
+
+def check_progress_rises(subject: Subject) -> None:
+    """``progress(done, total)`` is called with integers, ``done`` never falls, and it ends within ``total``."""
+    calls: list[tuple[int, int]] = []
+    subject.make().fit(block_interactions(), progress=lambda done, total: calls.append((done, total)))
+    if not calls:
+        raise NotApplicable("it reports no progress")
+    for done, total in calls:
+        expect(
+            type(done) is int and type(total) is int and 0 <= done <= total,
+            f"progress: expected integers 0 <= done <= total, got ({done!r}, {total!r})",
+        )
+    steps = [done for done, _ in calls]
+    expect(steps == sorted(steps), f"progress: expected done never to fall, got {steps[:20]}")
+    totals = {total for _, total in calls}
+    expect(len(totals) == 1, f"progress: expected one total, got {sorted(totals)}")
+
+
+def check_progress_can_stop(subject: Subject) -> None:
+    """What ``progress`` raises ends the training and reaches the caller."""
+
+    class _StopTrainingError(Exception):
+        pass
+
+    calls: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        calls.append(done)
+        raise _StopTrainingError
+
+    try:
+        subject.make().fit(block_interactions(), progress=stop)
+    except _StopTrainingError:
+        expect(len(calls) == 1, f"progress: expected no call after it raised, got {len(calls) - 1} more")
+        return
+    if not calls:
+        raise NotApplicable("it reports no progress")
+    raise CheckFailedError("progress: expected its exception to reach the caller of fit, got a fitted model")
+
+
+def check_single_event(subject: Subject) -> None:
+    """One user with one item is enough to fit, and nothing is left to recommend to him."""
+    model = subject.fit(Interactions.from_arrays(["ann"], ["tea"]))
+    left = model.recommend(users=["ann"], k=3)
+    expect(len(left) == 0, f"recommend: expected nothing new for a user who has had everything, got {left.rows()}")
+    had = model.recommend(users=["ann"], k=3, filter_seen=False)["item_id"].to_list()
+    expect(had == ["tea"], f"recommend: expected ['tea'] with filter_seen=False, got {had}")
+
+
+def check_empty_rows(subject: Subject) -> None:
+    """A user without events, an item without events and an event of weight 0 do no harm."""
+    weights = block_interactions(20, 12, 2).to_csr().toarray()
+    weights[4], weights[:, 5] = 0.0, 0.0
+    rows, columns = np.nonzero(weights)
+    weights[:, 3] = 0.0
+    matrix = sp.csr_array((weights[rows, columns], (rows, columns)), shape=weights.shape)
+    model = subject.fit(Interactions.from_csr(matrix))
+    for what, asked in questions(model).items():
+        ranking = model.recommend_indices(**asked, k=5)
+        n_found = (ranking.indices >= 0).sum(axis=1)
+        expect(n_found[4] == 5, f"{what}: expected 5 items for the user without events, got {n_found[4]}")
+        expect(not np.isnan(ranking.scores).any(), f"{what}: expected no NaN, got one")
+
+
+def check_id_types(subject: Subject) -> None:
+    """Ids are labels: integers, strings and their order make no difference to what is learned."""
+    matrix = block_interactions(20, 12, 2).to_csr()
+    n_users, n_items = matrix.shape
+    by_position = subject.fit(Interactions.from_csr(matrix))
+    expected = by_position.recommend_indices(np.arange(n_users), k=5)
+    # Strings in falling order, and integers far from any position.
+    for user_ids, item_ids in (
+        ([f"u{n_users - n:03}" for n in range(n_users)], [f"i{n_items - n:03}" for n in range(n_items)]),
+        ([7_000_000_000 - n for n in range(n_users)], [n * 1000 - 500 for n in range(n_items)]),
+    ):
+        model = subject.fit(Interactions.from_csr(matrix, user_ids, item_ids))
+        what = f"ids such as {item_ids[0]!r}"
+        expect_same(model.recommend_indices(np.arange(n_users), k=5), expected, what)
+        table = model.recommend(users=user_ids[:1], k=5)
+        label_of = pl.Series(item_ids).gather(expected.indices[0][expected.indices[0] >= 0])
+        expect(
+            table["user_id"].to_list() == user_ids[:1] * len(label_of) and table["item_id"].is_in(item_ids).all(),
+            f"{what}: recommend answers with other ids than those of the training data",
+        )
+
+
+def _expect_same_answers(got: Recommender, expected: Recommender, what: str) -> None:
+    for asked in questions(expected).values():
+        expect_same(got.recommend_indices(**asked, k=10), expected.recommend_indices(**asked, k=10), what)
+
+
+def _snapshot(interactions: Interactions) -> dict[str, Any]:
+    matrix = interactions.to_csr()
+    arrays = {
+        "user_index": interactions.user_index,
+        "item_index": interactions.item_index,
+        "weight": interactions.weight,
+        "datetime": interactions.datetime,
+        "to_csr().data": matrix.data,
+        "to_csr().indices": matrix.indices,
+        "to_csr().indptr": matrix.indptr,
+        "to_csr('binary').data": interactions.to_csr("binary").data,
+        "users": interactions.users.ids.to_numpy(),
+        "items": interactions.items.ids.to_numpy(),
+    }
+    return {name: np.array(array, copy=True) for name, array in arrays.items()}
