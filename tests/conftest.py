@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
+import hypothesis
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.models import DotForm, FittedModel, FoldIn, ItemItemForm, StaticForm
+
+# Shared machines are slow now and then, and a landing must not depend on the draw of the day.
+hypothesis.settings.register_profile("recsys_core", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("recsys_core")
 
 N_USERS, N_ITEMS, N_FACTORS = 50, 200, 16
 FORMS = (

@@ -127,7 +127,7 @@ class Histories:
         Returns
         -------
         scipy.sparse.csr_matrix
-            (n_rows, n_items): float32 data, int32 sorted unique indices, int64 indptr.
+            (n_rows, n_items): float32 data, sorted unique indices, indptr and indices of one width.
 
         Raises
         ------

@@ -243,7 +243,7 @@ class Interactions:
         Returns
         -------
         scipy.sparse.csr_matrix
-            (n_users, n_items): float32 data, int32 sorted unique indices, int64 indptr.  It is cached and
+            (n_users, n_items): float32 data, sorted unique indices, indptr and indices of one width.  It is cached and
             read-only: copy it before changing it.
 
         Notes

@@ -38,7 +38,8 @@ def build_csr(
     Returns
     -------
     scipy.sparse.csr_matrix
-        float32 data, int32 sorted unique indices, int64 indptr.  A cell whose weights are 0 is stored.
+        float32 data, sorted unique indices; indices and indptr of one width, as SciPy demands: int32, and int64
+        from 2**31 stored entries on.  A cell whose weights are 0 is stored.
 
     Notes
     -----
@@ -68,8 +69,6 @@ def build_csr(
     cells = cells[first]
     indptr = np.searchsorted(cells, np.arange(shape[0] + 1, dtype=np.int64) * shape[1]).astype(np.int64)
     indices = (cells % shape[1] if len(cells) else cells).astype(np.int32)
-    matrix: sp.csr_matrix[Any] = sp.csr_matrix(shape, dtype=np.float32)  # type: ignore[arg-type]  # stubs lack shapes
-    # Assigned, since the constructor would narrow indptr to the width of the indices.
-    matrix.data, matrix.indices, matrix.indptr = data, indices, indptr  # type: ignore[assignment]
+    matrix: sp.csr_matrix[Any] = sp.csr_matrix((data, indices, indptr), shape=shape)
     matrix.has_canonical_format = True
     return matrix
