@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from dataclasses import asdict, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,7 +56,7 @@ def plugins_check(
                     "name": name,
                     "n_checks": report.n_checks,
                     "n_failed": len(report.failed),
-                    "report": str(report),
+                    "results": [asdict(result) for result in report.results],
                 }
                 for name, report in reports.items()
             ],
@@ -79,21 +80,21 @@ def _entries(target: str) -> list[Entry]:
     from recsys_core.registry import Registry, default_registry
 
     if (Path(target) / "pyproject.toml").is_file():
-        registry = Registry(_source_entry_points(Path(target)))
+        project, points = _declared(Path(target))
+        registry = Registry(points)
         records = registry.plugins
+        # A plugin that is not installed has no distribution that could be asked for these.
+        known = {"distribution": project.get("name", target), "version": project.get("version", "")}
     else:
         registry = default_registry()
         records = [record for record in registry.plugins if target in (record.name, record.distribution)]
         if not records:
             return [registry.find(target)]
+        known = {}
     for record in records:
         _refuse_unloaded(record)
     modules = {record.module for record in records}
-    entries = [
-        entry
-        for entry in registry.entries()
-        if any(entry.spec in record.specs for record in registry.plugins if record.module in modules)
-    ]
+    entries = [replace(entry, **known) for entry in registry.entries() if entry.module in modules]
     if not entries:
         raise PluginError(f"{target}: expected at least one recommender, got none; there is nothing to check.")
     return entries
@@ -110,8 +111,8 @@ def _refuse_unloaded(record: PluginRecord) -> None:
         raise PluginError(f"plugin {record.name}: refused {'; '.join(record.refused)}")
 
 
-def _source_entry_points(directory: Path) -> list[EntryPoint]:
-    """The plugins that a source tree declares, importable from now on."""
+def _declared(directory: Path) -> tuple[dict[str, Any], list[EntryPoint]]:
+    """The project table of a source tree, and the plugins it declares, importable from now on."""
     from recsys_core.errors import FormatError, PluginError
     from recsys_core.registry import ENTRY_POINT_GROUP
 
@@ -125,4 +126,4 @@ def _source_entry_points(directory: Path) -> list[EntryPoint]:
         raise PluginError(f'{path}: expected a table [project.entry-points."{ENTRY_POINT_GROUP}"], found none.')
     source = directory / "src" if (directory / "src").is_dir() else directory
     sys.path.insert(0, str(source.resolve()))
-    return [EntryPoint(name, value, ENTRY_POINT_GROUP) for name, value in declared.items()]
+    return project, [EntryPoint(name, value, ENTRY_POINT_GROUP) for name, value in declared.items()]
