@@ -199,9 +199,9 @@ def create(name: str, /, **settings: Any) -> Recommender:
     --------
     >>> create("als", n_factors=128)
     Als(n_factors=128)
-    >>> create("alls")
+    >>> create("popular")
     Traceback (most recent call last):
-    recsys_core.errors.UnknownModelError: recommender 'alls': no plugin registers it; did you mean 'als'?
+    recsys_core.errors.UnknownModelError: recommender 'popular': no plugin registers it; did you mean 'popularity'?
     """
     model: Recommender = default_registry().create(name, **settings)
     return model

@@ -37,7 +37,8 @@ def affinities(n_users: int, n_items: int, n_blocks: int, loyalty: float = 0.9) 
 
 def same_block(n_users: int, n_items: int, n_blocks: int) -> npt.NDArray[np.bool_]:
     """Whether a user and an item are of one block, bool (n_users, n_items)."""
-    return np.arange(n_users)[:, None] % n_blocks == np.arange(n_items) % n_blocks
+    same: npt.NDArray[np.bool_] = np.arange(n_users)[:, None] % n_blocks == np.arange(n_items) % n_blocks
+    return same
 
 
 def block_frame(

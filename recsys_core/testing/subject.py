@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
 
 from recsys_core.data import Interactions
-from recsys_core.errors import DTypeError, ExportError
+from recsys_core.errors import DTypeError
 from recsys_core.models import Recommender
 from recsys_core.registry import Entry, default_registry, resolve
 from recsys_core.testing.data import block_interactions
-from recsys_core.testing.outcome import NotApplicable
 from recsys_core.types import IndexArray
 
 __all__ = ["Subject", "questions"]
@@ -83,26 +80,6 @@ class Subject:
     def fitted(self) -> Recommender:
         """A fitted model that the checks of its answers share and do not change."""
         return self.fit()
-
-    @cached_property
-    def bundle(self) -> Path:
-        """The shared model saved as a bundle, in a folder that lives as long as the subject.
-
-        Raises
-        ------
-        NotApplicable
-            The model cannot be exported, which another check reports.
-        """
-        from recsys_core.bundle import save_bundle
-
-        try:
-            return save_bundle(self.fitted, Path(self._folder.name) / "bundle")
-        except ExportError as cause:
-            raise NotApplicable("there is no bundle without an ONNX graph; see onnx_parity") from cause
-
-    @cached_property
-    def _folder(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="recsys-")
 
     def _create(self, settings: Mapping[str, Any]) -> Recommender:
         model: Recommender = self.entry.create(**settings) if self.entry else self.factory(**settings)

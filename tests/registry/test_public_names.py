@@ -47,7 +47,7 @@ def test_all_leaves_out_no_public_name(package):
         if not name.startswith("_")
         and not isinstance(value, ModuleType)
         and name not in {"annotations", "TYPE_CHECKING"}
-        and getattr(value, "__module__", "").startswith("recsys_core")
+        and (getattr(value, "__module__", None) or "").startswith(package)
     }
     assert bound <= set(module.__all__)
 

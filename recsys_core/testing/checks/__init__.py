@@ -36,7 +36,37 @@ from recsys_core.testing.checks.training import (
 )
 from recsys_core.testing.subject import Subject
 
-__all__ = ["CHECKS", "Check"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "check_batch_equals_single",
+    "check_bundle_round_trip",
+    "check_config_round_trip",
+    "check_defaults",
+    "check_empty_history",
+    "check_empty_rows",
+    "check_filters",
+    "check_finite_scores",
+    "check_fit_is_repeatable",
+    "check_fit_keeps_its_input",
+    "check_fit_returns_self",
+    "check_id_types",
+    "check_inert_plugin",
+    "check_large_k",
+    "check_not_fitted",
+    "check_onnx_parity",
+    "check_order",
+    "check_progress_can_stop",
+    "check_progress_rises",
+    "check_quality",
+    "check_refit_forgets",
+    "check_runtime",
+    "check_similar_items",
+    "check_single_event",
+    "check_threads",
+    "check_unknown_items",
+    "check_unknown_users",
+]
 
 Check: TypeAlias = Callable[[Subject], None]
 """Returns when the promise of its docstring is kept; raises ``CheckFailedError`` or ``NotApplicable`` otherwise."""

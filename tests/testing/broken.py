@@ -1,0 +1,333 @@
+"""A healthy recommender, and for each check one that breaks exactly its promise and no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from recsys_core import Config, DotForm, Interactions, ItemItemForm, Recommender, StaticForm
+from recsys_core.models import FoldIn
+from recsys_core.types import Ranking
+
+
+class NeighborsConfig(Config):
+    """Settings of the models here."""
+
+    shrinkage: float = Field(1.0, ge=0, description="Added to the denominator of a similarity.")
+
+
+class Neighbors(Recommender):
+    """Cosine neighbours in plain NumPy: keeps every promise."""
+
+    config_class = NeighborsConfig
+    config: NeighborsConfig
+
+    def fit_form(self, interactions, progress):
+        return ItemItemForm(self.similarities(interactions, progress))
+
+    def similarities(self, interactions, progress):
+        matrix = interactions.to_csr("binary").toarray()
+        progress(0, 2)
+        together = matrix.T @ matrix
+        norms = np.sqrt(np.diag(together))
+        progress(1, 2)
+        weights = together / (np.outer(norms, norms) + self.config.shrinkage)
+        np.fill_diagonal(weights, 0.0)
+        progress(2, 2)
+        return weights.astype(np.float32)
+
+
+class Averages(Recommender):
+    """Least squares on fixed random item vectors: a healthy model with users, fold-in and biases."""
+
+    def fit_form(self, interactions, progress):
+        matrix = interactions.to_csr("binary").toarray()
+        _, values, vectors = np.linalg.svd(matrix, full_matrices=False)
+        item_factors = np.ascontiguousarray((vectors[:4].T * np.sqrt(values[:4])).astype(np.float32))
+        prior = (item_factors.T @ item_factors + np.eye(item_factors.shape[1])).astype(np.float32)
+        users = np.linalg.solve(prior, (matrix @ item_factors).T).T.astype(np.float32)
+        return DotForm(item_factors, None, np.ascontiguousarray(users), FoldIn(prior, (0.0, 0.0), (1.0, 0.0)))
+
+
+class NeedsASetting(Neighbors):
+    """Cannot be made without settings."""
+
+    class config_class(NeighborsConfig):  # noqa: N801
+        shrinkage: float = Field(ge=0, description="Added to the denominator of a similarity.")
+
+
+class ScalesItsSettings(Neighbors):
+    """A validator that changes the value each time it sees it."""
+
+    class config_class(NeighborsConfig):  # noqa: N801
+        @field_validator("shrinkage")
+        @classmethod
+        def _percent(cls, value: float) -> float:
+            return value / 100
+
+
+class AnswersUnfitted(Neighbors):
+    """Gives an empty table before it is fitted."""
+
+    def recommend(self, users: Any = None, **options: Any):
+        if not hasattr(self, "fitted_"):
+            return None
+        return super().recommend(users, **options)
+
+
+class FitReturnsNothing(Neighbors):
+    """Forgets to return itself."""
+
+    def fit(self, interactions, *, progress=None):
+        super().fit(interactions, progress=progress)
+
+
+class Unseeded(Neighbors):
+    """Draws from a generator without a seed."""
+
+    def similarities(self, interactions, progress):
+        weights = super().similarities(interactions, progress)
+        return weights * np.random.default_rng().uniform(0.9, 1.1, weights.shape).astype(np.float32)
+
+
+class RemembersTheFirstFit(Neighbors):
+    """Goes on from what it learned before where the sizes agree, and scales by the number of fits."""
+
+    n_fits = 0
+
+    def similarities(self, interactions, progress):
+        self.n_fits += 1
+        return super().similarities(interactions, progress) * np.float32(self.n_fits)
+
+
+class WritesIntoItsInput(Neighbors):
+    """Weighs events in the matrix that it was lent."""
+
+    def similarities(self, interactions, progress):
+        weights = super().similarities(interactions, progress)
+        matrix = interactions.to_csr()
+        matrix.data.flags.writeable = True
+        matrix.data *= 2
+        return weights
+
+
+class ProgressFalls(Neighbors):
+    """Counts down."""
+
+    def similarities(self, interactions, progress):
+        weights = super().similarities(interactions, lambda done, total: None)
+        for done in (2, 1, 0):
+            progress(done, 2)
+        return weights
+
+
+class SwallowsStops(Neighbors):
+    """Catches everything that its progress callback raises."""
+
+    def similarities(self, interactions, progress):
+        def quiet(done, total):
+            try:
+                progress(done, total)
+            except Exception:
+                return
+
+        return super().similarities(interactions, quiet)
+
+
+class NeedsTwoItems(Neighbors):
+    """Divides by the number of other items."""
+
+    def similarities(self, interactions, progress):
+        1 / (interactions.n_items - 1)
+        return super().similarities(interactions, progress)
+
+
+class NeedsEventsOfAllUsers(Neighbors):
+    """Divides by the number of events of each user."""
+
+    def similarities(self, interactions, progress):
+        n_events = np.diff(interactions.to_csr().indptr)
+        for n in n_events.tolist():
+            1 / n
+        return super().similarities(interactions, progress)
+
+
+class CalculatesWithIds(Neighbors):
+    """Takes ids for numbers."""
+
+    def similarities(self, interactions, progress):
+        sum(interactions.items.ids.to_list())
+        return super().similarities(interactions, progress)
+
+
+def _changed(ranking: Ranking, indices=None, scores=None) -> Ranking:
+    return Ranking(ranking.indices if indices is None else indices, ranking.scores if scores is None else scores)
+
+
+class DividesByZero(Neighbors):
+    """Normalizes by what a user has left to see, which is nothing when he may see all."""
+
+    def recommend_indices(self, user_index=None, *, filter_seen=True, **options):
+        ranking = super().recommend_indices(user_index, filter_seen=filter_seen, **options)
+        if filter_seen:
+            return ranking
+        return _changed(ranking, scores=np.where(ranking.scores == ranking.scores.max(), np.inf, ranking.scores))
+
+
+class TiesTheOtherWay(Neighbors):
+    """Puts the higher index first among items of one score."""
+
+    def recommend_indices(self, user_index=None, **options):
+        ranking = super().recommend_indices(user_index, **options)
+        order = np.lexsort((-ranking.indices, -ranking.scores), axis=1)
+        return Ranking(*(np.take_along_axis(part, order, axis=1) for part in ranking))
+
+
+class ScalesByTheBatch(Neighbors):
+    """Divides the scores by the largest in the batch, which the bundle's check asks for one batch only."""
+
+    def recommend_indices(self, user_index=None, **options):
+        ranking = super().recommend_indices(user_index, **options)
+        if len(ranking.indices) == len(self.users):
+            return ranking
+        return _changed(ranking, scores=ranking.scores * np.float32(1.5))
+
+
+class DependsOnThreads(Neighbors):
+    """Its last bits depend on the number of threads."""
+
+    def recommend_indices(self, user_index=None, *, n_threads=0, **options):
+        ranking = super().recommend_indices(user_index, n_threads=n_threads, **options)
+        return _changed(ranking, scores=ranking.scores * np.float32(1 + n_threads * 1e-6))
+
+
+class ClampsK(Neighbors):
+    """Returns no more columns than there are items."""
+
+    def recommend_indices(self, user_index=None, *, k=10, **options):
+        return super().recommend_indices(user_index, k=min(k, len(self.items)), **options)
+
+
+class IgnoresDeny(Neighbors):
+    """Loses an argument on the way."""
+
+    def recommend_indices(self, user_index=None, *, deny=None, **options):
+        return super().recommend_indices(user_index, **options)
+
+
+class SkipsStrangers(Neighbors):
+    """Leaves unknown users out without being asked to."""
+
+    def recommend(self, users: Any = None, *, on_unknown="raise", **options: Any):
+        if users is not None and on_unknown == "raise":
+            on_unknown = "ignore"
+        return super().recommend(users, on_unknown=on_unknown, **options)
+
+
+class SkipsUnknownItems(Neighbors):
+    """Leaves unknown items of a history out without being asked to."""
+
+    def recommend(self, users: Any = None, *, on_unknown="raise", **options: Any):
+        if users is None and on_unknown == "raise":
+            on_unknown = "ignore"
+        return super().recommend(users, on_unknown=on_unknown, **options)
+
+
+class NothingForNewcomers(Neighbors):
+    """Has no answer to an empty history among others."""
+
+    def recommend(self, users: Any = None, *, histories=None, **options: Any):
+        table = super().recommend(users, histories=histories, **options)
+        if histories == [[], [self.items.ids[0]], []]:
+            return table.filter(table["user_id"] == 1)
+        return table
+
+
+class LikeItself(Neighbors):
+    """Finds an item most similar to itself."""
+
+    def similar_items(self, item_ids: Any, k: int = 10, **options: Any):
+        table = super().similar_items(item_ids, k, **options)
+        return table.with_columns(similar_item_id=table["item_id"])
+
+
+class CubedForm(StaticForm):
+    """Ranks by another score than the one the graph is built from."""
+
+    def rank(self, user_index, histories, k, **options):
+        return StaticForm(self.scores**3).rank(user_index, histories, k, **options)
+
+
+class OwnForm(Recommender):
+    """Changes what a form computes, which no graph knows about."""
+
+    def fit_form(self, interactions: Interactions, progress: Any):
+        return CubedForm(np.asarray(interactions.to_csr("binary").sum(axis=0), np.float32).ravel())
+
+
+class BoostsOutsideItsForm(Neighbors):
+    """Adds to the scores where a bundle cannot see it."""
+
+    def recommend_indices(self, user_index=None, **options):
+        ranking = super().recommend_indices(user_index, **options)
+        return _changed(ranking, scores=ranking.scores * np.float32(2))
+
+
+class BoostsItsTables(Neighbors):
+    """Changes scores in the table only, which a bundle cannot see either."""
+
+    def recommend(self, users: Any = None, **options: Any):
+        table = super().recommend(users, **options)
+        return table.with_columns(table["score"] * 2)
+
+
+class Guesses(Recommender):
+    """One score an item, drawn at random with a seed."""
+
+    def fit_form(self, interactions: Interactions, progress: Any):
+        scores = np.random.default_rng(5).random(interactions.n_items)
+        return StaticForm(scores.astype(np.float32))
+
+
+class GuessesForEach(Recommender):
+    """A random vector for each user and each item, with a seed."""
+
+    def fit_form(self, interactions: Interactions, progress: Any):
+        rng = np.random.default_rng(5)
+        users = rng.normal(size=(interactions.n_users, 4)).astype(np.float32)
+        return DotForm(rng.normal(size=(interactions.n_items, 4)).astype(np.float32), None, users)
+
+
+BROKEN: dict[str, list[type[Recommender]]] = {
+    "defaults": [NeedsASetting],
+    "config_round_trip": [ScalesItsSettings],
+    "not_fitted": [AnswersUnfitted],
+    "fit_returns_self": [FitReturnsNothing],
+    "fit_is_repeatable": [Unseeded],
+    "refit_forgets": [RemembersTheFirstFit],
+    "fit_keeps_its_input": [WritesIntoItsInput],
+    "progress_rises": [ProgressFalls],
+    "progress_can_stop": [SwallowsStops],
+    "single_event": [NeedsTwoItems],
+    "empty_rows": [NeedsEventsOfAllUsers],
+    "id_types": [CalculatesWithIds],
+    "finite_scores": [DividesByZero],
+    "order": [TiesTheOtherWay],
+    "batch_equals_single": [ScalesByTheBatch],
+    "threads": [DependsOnThreads],
+    "large_k": [ClampsK],
+    "filters": [IgnoresDeny],
+    "unknown_users": [SkipsStrangers],
+    "unknown_items": [SkipsUnknownItems],
+    "empty_history": [NothingForNewcomers],
+    "similar_items": [LikeItself],
+    "onnx_parity": [OwnForm],
+    "bundle_round_trip": [BoostsOutsideItsForm],
+    "runtime": [BoostsItsTables],
+    "quality": [Guesses, GuessesForEach],
+}
+"""Name of a check to the recommenders that fail it alone; ``inert_plugin`` needs a plugin, which its test writes."""
+
+SETTINGS = {NeedsASetting: {"shrinkage": 1.0}}
