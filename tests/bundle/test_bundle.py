@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import polars as pl
 import pytest
-from conftest import make_form
+from form_examples import make_form
 
 from recsys_core.bundle import FORMAT_VERSION, load_bundle, save_bundle
 from recsys_core.bundle.publish import published_directory

@@ -1,0 +1,47 @@
+"""Write the golden bundles of the current format: ``python tests/golden/make_golden.py``.
+
+Run once when ``FORMAT_VERSION`` is raised; the folders of older formats are never written again, and every later
+version must read them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import recsys_core
+from recsys_core.bundle import FORMAT_VERSION
+
+FOLDER = Path(__file__).parent / f"v{FORMAT_VERSION}"
+MODELS = {
+    "popularity": {},
+    "item_knn": {"n_neighbors": 3},
+    "ease": {},
+    "als": {"n_factors": 3, "n_iterations": 3},
+    "bpr": {"n_factors": 3, "n_epochs": 3},
+}
+EVENTS = {
+    "ann": ["tea", "rum", "gin"],
+    "bob": ["tea", "gin", "ale", "ale"],
+    "cat": ["rum", "ale"],
+    "dan": ["tea", "rum", "pop", "gin"],
+    "eve": ["pop", "gin"],
+}
+
+
+def main() -> None:
+    pairs = [(user, item) for user, items in EVENTS.items() for item in items]
+    interactions = recsys_core.Interactions.from_arrays(*map(list, zip(*pairs, strict=True)))
+    for name, settings in MODELS.items():
+        model = recsys_core.create(name, **settings).fit(interactions)
+        recsys_core.save_bundle(model, FOLDER / name)
+        asked = {"users": ["ann", "eve"]}
+        answers = [{"asked": asked, "answer": model.recommend(**asked, k=2).to_dicts()}]
+        if model.form.accepts_histories:
+            asked = {"histories": [["tea"], ["ale", "pop"]]}
+            answers.append({"asked": asked, "answer": model.recommend(**asked, k=2).to_dicts()})
+        (FOLDER / f"{name}.json").write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
