@@ -245,7 +245,10 @@ def test_export(recsys, bundle: Path, tmp_path: Path) -> None:
     report = recsys("export", bundle, path, "--json").json
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [tensor["name"] for tensor in report["inputs"]] == [value.name for value in session.get_inputs()]
-    assert [tensor["name"] for tensor in report["outputs"]] == ["item_index", "score"]
+    assert report["outputs"] == [
+        {"name": "item_index", "type": "int64", "shape": ["batch", "k"]},
+        {"name": "score", "type": "float32", "shape": ["batch", "k"]},
+    ]
     assert report["parity"]["max_error"] <= report["parity"]["tolerance"]
     assert report["bytes"] == path.stat().st_size
     assert "--overwrite" in recsys("export", bundle, path, code=2).stderr

@@ -79,7 +79,7 @@ def _signature(path: Path) -> dict[str, list[dict[str, Any]]]:
         kind: [
             {
                 "name": value.name,
-                "type": onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower(),
+                "type": onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
                 "shape": [
                     axis.dim_param if axis.HasField("dim_param") else axis.dim_value
                     for axis in value.type.tensor_type.shape.dim

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -108,12 +109,7 @@ def _range(field: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return (
-        f'"{value}"'
-        if isinstance(value, str)
-        else "none"
-        if value is None
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
+    """A value as TOML writes it, which is how ``--set`` takes it."""
+    if value is None:
+        return "none"
+    return str(value) if isinstance(value, float) else json.dumps(value)
