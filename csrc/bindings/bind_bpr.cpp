@@ -8,9 +8,9 @@
 namespace recsys::bindings {
 namespace {
 
-py::tuple bind_bpr_fit(const CsrArrays& interactions, std::int64_t n_factors, float learning_rate,
-                       float regularization, std::int64_t n_epochs, std::uint64_t random_state, std::int64_t n_threads,
-                       bool deterministic, const py::object& callback) {
+py::tuple bind_bpr_fit(const CsrArrays& interactions, std::int64_t n_factors, float learning_rate, float regularization,
+                       std::int64_t n_epochs, std::uint64_t random_state, std::int64_t n_threads, bool deterministic,
+                       const py::object& callback) {
   const CsrView view = csr_view(interactions, "interactions");
   if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
   auto user_factors = new_matrix<float>(view.rows(), n_factors);

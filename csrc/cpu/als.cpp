@@ -25,7 +25,9 @@ struct Side {
   RowSchedule schedule;
 };
 
-detail::Strided strided(const PaddedMatrix& matrix) { return {matrix.data(), matrix.rows(), matrix.cols(), matrix.ld()}; }
+detail::Strided strided(const PaddedMatrix& matrix) {
+  return {matrix.data(), matrix.rows(), matrix.cols(), matrix.ld()};
+}
 
 void check_options(const AlsOptions& options) {
   if (!(options.regularization >= 0.0F)) {

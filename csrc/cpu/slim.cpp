@@ -55,7 +55,8 @@ AlignedBuffer<float> gram_of_columns(const CsrView& interactions, std::int64_t n
     const std::int64_t stop = std::min(n, (strip + 1) * side);
     for (std::int64_t block = 0; block <= strip * side; block += side) {
       for (std::int64_t r = strip * side; r < stop; ++r) {
-        for (std::int64_t c = block; c < std::min(block + side, r); ++c) gram.data()[r * n + c] = gram.data()[c * n + r];
+        for (std::int64_t c = block; c < std::min(block + side, r); ++c)
+          gram.data()[r * n + c] = gram.data()[c * n + r];
       }
     }
   });

@@ -68,8 +68,7 @@ bool solve_row(const cpu::KernelTable& kernels, std::span<const std::int32_t> co
                         work.targets.data(), ld, work.panel.data(), work.scaled.data(), work.rhs.data());
     kernels.symmetric_update(work.panel.data(), work.scaled.data(), count, f, ld, work.matrix.data(), ld);
   }
-  const std::int64_t failed =
-      kernels.cholesky_solve(work.matrix.data(), f, ld, work.diagonal.data(), work.rhs.data());
+  const std::int64_t failed = kernels.cholesky_solve(work.matrix.data(), f, ld, work.diagonal.data(), work.rhs.data());
   std::memcpy(out, work.rhs.data(), static_cast<std::size_t>(f) * sizeof(float));
   return failed < 0;
 }
@@ -137,8 +136,8 @@ std::vector<double> gram(const Strided& factors, std::int64_t n_threads) {
         }
         from = panel.data();
       }
-      kernels.symmetric_update(from, from, count, f, in_place ? factors.ld : width,
-                               partial.data() + block * block_size, ld);
+      kernels.symmetric_update(from, from, count, f, in_place ? factors.ld : width, partial.data() + block * block_size,
+                               ld);
     }
   });
 
@@ -172,16 +171,16 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, Matri
                      std::to_string(prior.rows()) + ", " + std::to_string(prior.cols()) + ")");
   }
   if (!item_offset.empty() && static_cast<std::int64_t>(item_offset.size()) != factors.rows()) {
-    throw ShapeError("item_offset must have one entry for each row of item_factors, " +
-                     std::to_string(factors.rows()) + ", got " + std::to_string(item_offset.size()));
+    throw ShapeError("item_offset must have one entry for each row of item_factors, " + std::to_string(factors.rows()) +
+                     ", got " + std::to_string(item_offset.size()));
   }
   check_structure(histories, "histories");
   check_finite(histories, "histories");
   std::memset(out.data(), 0, static_cast<std::size_t>(out.size()) * sizeof(float));
   const RowSchedule schedule = schedule_rows(row_costs(histories, detail::factorization_cost(f)));
-  const std::int64_t failed = detail::solve_scheduled(
-      histories, schedule, {factors.data(), factors.rows(), f, f},
-      {prior.data(), static_cast<std::size_t>(prior.size())}, weights, item_offset, out.data(), f, n_threads);
+  const std::int64_t failed = detail::solve_scheduled(histories, schedule, {factors.data(), factors.rows(), f, f},
+                                                      {prior.data(), static_cast<std::size_t>(prior.size())}, weights,
+                                                      item_offset, out.data(), f, n_threads);
   if (failed < 0) return;
   throw DataError("the system of row " + std::to_string(failed) +
                   " of histories must be positive definite in float32, but a pivot is not; raise the regularization "

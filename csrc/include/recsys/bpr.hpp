@@ -1,4 +1,5 @@
-// Bayesian personalized ranking by stochastic gradient descent (Rendle et al. 2009, eq. 5 and figure 4), with item bias.
+// Bayesian personalized ranking by stochastic gradient descent (Rendle et al. 2009, eq. 5 and figure 4), with item
+// bias.
 //
 //   max sum over (u, i, j) of  log sigmoid(x_u . (y_i - y_j) + b_i - b_j)  -  reg/2 |touched parameters|^2
 //

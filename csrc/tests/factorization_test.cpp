@@ -1,0 +1,158 @@
+// What the sanitizers should see of the factorization code: every operation, with several threads, on awkward sizes.
+#include <cmath>
+#include <vector>
+
+#include "recsys/als.hpp"
+#include "recsys/bpr.hpp"
+#include "recsys/dispatch.hpp"
+#include "recsys/neighbors.hpp"
+#include "recsys/random.hpp"
+#include "recsys/slim.hpp"
+#include "recsys/solve_rows.hpp"
+#include "recsys/sparse.hpp"
+#include "tests/check.hpp"
+
+namespace recsys {
+namespace {
+
+// Each cell is stored with the given probability, except that the first row and the first column are empty.
+CsrMatrix random_matrix(std::int64_t rows, std::int64_t cols, double density, std::uint64_t seed) {
+  RandomStream random(seed, 0);
+  CsrMatrix matrix;
+  matrix.cols = cols;
+  matrix.indptr = {0};
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 1; c < cols && r > 0; ++c) {
+      if (static_cast<double>(random.next() >> 40) * 0x1p-24 >= density) continue;
+      matrix.indices.push_back(static_cast<std::int32_t>(c));
+      matrix.values.push_back(static_cast<float>(1 + random.below(3)));
+    }
+    matrix.indptr.push_back(static_cast<std::int64_t>(matrix.indices.size()));
+  }
+  return matrix;
+}
+
+struct Factors {
+  std::vector<float> users, items, bias;
+  bool operator==(const Factors&) const = default;
+};
+
+Factors fit_als(const CsrView& interactions, std::int64_t f, AlsSolver solver, std::int64_t n_threads) {
+  Factors out{std::vector<float>(static_cast<std::size_t>(interactions.rows() * f)),
+              std::vector<float>(static_cast<std::size_t>(interactions.cols * f)),
+              {}};
+  AlsOptions options;
+  options.n_iterations = 2;
+  options.solver = solver;
+  options.n_threads = n_threads;
+  AlsMonitor monitor;
+  monitor.wants_loss = true;
+  monitor.after_iteration = [](std::int64_t, double loss) {
+    CHECK(std::isfinite(loss));
+    return false;
+  };
+  als(interactions, options, {out.users.data(), interactions.rows(), f}, {out.items.data(), interactions.cols, f},
+      monitor);
+  return out;
+}
+
+Factors fit_bpr(const CsrView& interactions, std::int64_t f, bool deterministic, std::int64_t n_threads) {
+  Factors out{std::vector<float>(static_cast<std::size_t>(interactions.rows() * f)),
+              std::vector<float>(static_cast<std::size_t>(interactions.cols * f)),
+              std::vector<float>(static_cast<std::size_t>(interactions.cols))};
+  BprOptions options;
+  options.n_epochs = 2;
+  options.n_threads = n_threads;
+  options.deterministic = deterministic;
+  bpr(interactions, options, {out.users.data(), interactions.rows(), f}, {out.items.data(), interactions.cols, f},
+      out.bias, nullptr);
+  for (const float value : out.users) CHECK(std::isfinite(value));
+  return out;
+}
+
+TEST(als_is_the_same_for_any_number_of_threads_at_every_level) {
+  const std::string before(isa_name(active_isa()));
+  const CsrMatrix matrix = random_matrix(70, 41, 0.2, 1);
+  for (const Isa isa : available_isas()) {
+    set_isa(isa_name(isa));
+    for (const std::int64_t f : {1, 7, 17, 33, 64}) {
+      for (const AlsSolver solver : {AlsSolver::cholesky, AlsSolver::cg}) {
+        CHECK(fit_als(matrix.view(), f, solver, 1) == fit_als(matrix.view(), f, solver, 3));
+      }
+    }
+  }
+  set_isa(before);
+}
+
+TEST(solve_rows_reports_the_lowest_singular_row_and_leaves_no_trace) {
+  const CsrMatrix matrix = random_matrix(30, 20, 0.3, 2);
+  const std::vector<float> factors(20 * 3, 1.0F);
+  std::vector<float> prior(9, 0.0F);
+  std::vector<float> out(30 * 3);
+  const auto solve = [&] {
+    solve_rows(matrix.view(), {factors.data(), 20, 3}, {prior.data(), 3, 3}, {}, {}, {out.data(), 30, 3}, 2);
+  };
+  CHECK_THROWS(solve(), DataError, "system of row 1 ");
+  for (std::size_t i = 0; i < 9; i += 4) prior[i] = 1.0F;
+  solve();
+  for (const float value : out) CHECK(std::isfinite(value));
+}
+
+TEST(bpr_blocks_are_the_same_for_any_number_of_threads) {
+  const CsrMatrix matrix = random_matrix(200, 1100, 0.1, 3);
+  CHECK(bpr_blocks(matrix.view()) == 16);
+  CHECK(fit_bpr(matrix.view(), 9, true, 1) == fit_bpr(matrix.view(), 9, true, 4));
+}
+
+TEST(bpr_threads_may_share_factors) {
+  const CsrMatrix matrix = random_matrix(300, 150, 0.5, 4);  // two groups of entries that hit the same items
+  fit_bpr(matrix.view(), 17, false, 4);
+}
+
+TEST(slim_and_neighbors_run_on_several_threads) {
+  const CsrMatrix matrix = random_matrix(90, 67, 0.2, 5);
+  SlimOptions options;
+  options.n_threads = 3;
+  const CsrMatrix weights = slim(matrix.view(), options, nullptr);
+  check_structure(weights.view(), "weights");
+  check_sorted(weights.view(), "weights");
+  const CsrMatrix by_item = transpose(matrix.view());
+  const CsrMatrix neighbors = row_neighbors(by_item.view(), 5, 3);
+  check_structure(neighbors.view(), "neighbors");
+  check_sorted(neighbors.view(), "neighbors");
+  CHECK(neighbors.view().row_size(0) == 0);
+  CHECK(neighbors.view().row_size(1) == 5);
+}
+
+TEST(a_schedule_holds_each_row_of_some_cost_once_and_dear_rows_first) {
+  RandomStream random(6, 0);
+  std::vector<std::int64_t> costs;
+  for (int i = 0; i < 5000; ++i) costs.push_back(random.below(100));
+  for (const std::int64_t multiple : {1, 8}) {
+    const RowSchedule schedule = schedule_rows(costs, multiple);
+    std::vector<char> seen(costs.size(), 0);
+    for (std::size_t place = 0; place < schedule.order.size(); ++place) {
+      const auto row = static_cast<std::size_t>(schedule.order[place]);
+      CHECK(seen[row] == 0 && costs[row] > 0);
+      seen[row] = 1;
+      CHECK(place == 0 || costs[static_cast<std::size_t>(schedule.order[place - 1])] >= costs[row]);
+    }
+    for (std::size_t row = 0; row < costs.size(); ++row) CHECK((seen[row] == 1) == (costs[row] > 0));
+    CHECK(schedule.starts.front() == 0);
+    CHECK(schedule.starts.back() == static_cast<std::int64_t>(schedule.order.size()));
+    for (std::int64_t task = 1; task < schedule.n_tasks(); ++task) {
+      CHECK(schedule.starts[static_cast<std::size_t>(task)] % multiple == 0);
+    }
+  }
+  CHECK(schedule_rows({}).n_tasks() == 0);
+  CHECK(schedule_rows({0, 0}).n_tasks() == 0);
+}
+
+TEST(transposing_twice_gives_the_matrix_back) {
+  const CsrMatrix matrix = random_matrix(50, 31, 0.2, 7);
+  const CsrMatrix back = transpose(transpose(matrix.view()).view());
+  CHECK(back.indptr == matrix.indptr && back.indices == matrix.indices && back.values == matrix.values);
+}
+
+}  // namespace
+}  // namespace recsys
