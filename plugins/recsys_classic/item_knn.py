@@ -9,7 +9,6 @@ from pydantic import Field
 from recsys_classic.bases import ItemItemRecommender
 from recsys_classic.item_weighting import bm25, tf_idf, unit_rows
 from recsys_core import Config, Interactions, ItemItemForm, ops
-from recsys_core.errors import DataError
 from recsys_core.models import Progress
 from recsys_core.types import CSR
 
@@ -54,11 +53,6 @@ class ItemKnn(ItemItemRecommender):
     item_weights_
         float32 (n_items, n_items), CSR: row *j* holds :math:`s_{ji}` for the neighbors of *j*.
 
-    Raises
-    ------
-    DataError
-        By ``fit``: a weight is negative and the similarity is tf-idf or BM25.
-
     Notes
     -----
     O(sum of squared history lengths) time; memory is n_neighbors entries an item.  :mod:`recsys_classic.item_weighting`
@@ -95,11 +89,6 @@ class ItemKnn(ItemItemRecommender):
         settings = self.config
         if settings.similarity == "cosine":
             return unit_rows(item_users, settings.shrink)
-        if item_users.nnz and item_users.data.min() < 0:
-            raise DataError(
-                f"interactions: expected weights of at least 0 for similarity={settings.similarity!r}, got "
-                f"{item_users.data.min()}; drop the negative ones, or set binary=True."
-            )
         if settings.similarity == "tfidf":
             return unit_rows(tf_idf(item_users), settings.shrink)
         return bm25(item_users, settings.bm25_k1, settings.bm25_b)
