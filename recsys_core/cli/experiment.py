@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recsys_core import metrics
-from recsys_core.errors import ConfigError, PluginError
-from recsys_core.registry import create, default_registry
+from recsys_core.errors import ConfigError
+from recsys_core.registry import create
+from recsys_core.registry.evaluation import find_metric
 
 if TYPE_CHECKING:
     from recsys_core.cli.output import Output
@@ -78,7 +79,7 @@ def measure(
             filter_seen=section.filter_seen,
             n_threads=n_threads,
             progress=progress,
-            resolve=_resolve,
+            resolve=find_metric,
             name=label,
         )
 
@@ -138,15 +139,3 @@ def paired_text(comparison: metrics.Comparison, metric: str) -> str:
         f"{one.low:+.4f} to {one.high:+.4f}, p = {one.p_adjusted:.4f}, "
         f"{one.wins} users better, {one.ties} equal, {one.losses} worse (paired randomisation test)."
     )
-
-
-def _resolve(name: str) -> metrics.Metric:
-    """A standard metric, or one that a plugin registers."""
-    base, k = metrics.split_name(name)
-    registered = {entry.spec.name for entry in default_registry().entries("metric")}
-    if base in metrics.standard_metrics() or base not in registered:
-        return metrics.metric(name)
-    made: Any = default_registry().create(base, kind="metric", k=k)
-    if not isinstance(made, metrics.Metric):
-        raise PluginError(f"metric {base!r}: expected the plugin to make a Metric, got {type(made).__name__}.")
-    return made
