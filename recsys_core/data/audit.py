@@ -13,7 +13,7 @@ from recsys_core.data.audit_checks import CHECKS, Events, check_features, gini
 from recsys_core.data.features import align_features
 from recsys_core.data.id_map import factorize
 from recsys_core.data.interactions import Interactions
-from recsys_core.data.table import CheckedTable, check_columns, check_table
+from recsys_core.data.table import CheckedTable, check_table
 from recsys_core.data.times import as_micros
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from recsys_core.data.id_map import IdMap
     from recsys_core.data.times import TimeUnit
     from recsys_core.data.validation import Finding, Severity
+    from recsys_core.types import IndexArray
 
 __all__ = ["AuditReport", "audit"]
 
@@ -156,25 +158,27 @@ def audit(
 weights; a weight says how strong the evidence for the item is
     """
     moment = as_micros(dt.datetime.now(dt.UTC) if now is None else now, "now")
-    tables: dict[str, Any] = {"item": item_features, "user": user_features}
+    tables: dict[str, Any] = {"user": user_features, "item": item_features}
+    ids: dict[str, tuple[IdMap, IndexArray]] = {}
     if isinstance(data, Interactions):
-        frame = data.to_frame()
-        table = check_columns({name: frame[name] for name in frame.columns})
-        tables = {"item": data.item_features, "user": data.user_features}
+        data = data.select(slice(None))  # leaves out ids without an event
+        table = CheckedTable(len(data), weights=data.weight, datetimes=data.datetime)
+        tables = {"user": data.user_features, "item": data.item_features}
+        ids["user"] = data.users, data.user_index.astype(np.int64)
+        ids["item"] = data.items, data.item_index.astype(np.int64)
     else:
         table = check_table(data, columns, time_unit)
+        for what, series in (("user", table.user_ids), ("item", table.item_ids)):
+            if series is not None:
+                ids[what] = factorize(series)
     report: dict[str, Any] = {"n_events": table.n_rows}
     findings = list(table.findings)
-    ids = {}
-    for what, series in (("user", table.user_ids), ("item", table.item_ids)):
-        if series is None:
-            continue
-        ids[what] = factorize(series)
-        report[f"n_{what}s"] = len(ids[what][0])
+    for what, (id_map, _) in ids.items():
+        report[f"n_{what}s"] = len(id_map)
         if tables[what] is not None:
             part = f"{what}_id"
             name = None if columns is None else columns.get(part)
-            features, found = align_features(tables[what], ids[what][0], part, name)
+            features, found = align_features(tables[what], id_map, part, name)
             findings += found
             if features is not None:
                 missing, found = check_features(features, f"{what}_features")
@@ -193,7 +197,7 @@ weights; a weight says how strong the evidence for the item is
 
 def _describe(events: Events) -> dict[str, Any]:
     n_users, n_items = len(events.users), len(events.items)
-    n_pairs = len(np.unique(events.cells))
+    n_pairs = len(events.cells) - int(events.repeats.sum())
     per_item = np.bincount(events.item_index, minlength=n_items)
     return {
         "n_pairs": n_pairs,

@@ -40,8 +40,19 @@ class Events:
 
     @cached_property
     def cells(self) -> IndexArray:
-        """One number a user-item pair."""
+        """One number a user-item pair, for each event."""
         return self.user_index * len(self.items) + self.item_index
+
+    @cached_property
+    def cell_order(self) -> IndexArray:
+        """The events by pair, and those of one pair in row order; sorted once for all checks."""
+        return np.argsort(self.cells, kind="stable")
+
+    @cached_property
+    def repeats(self) -> npt.NDArray[np.bool_]:
+        """Whether each event in :attr:`cell_order` has the pair of the one before it."""
+        ordered = self.cells[self.cell_order]
+        return np.equal(ordered, np.concatenate([[-1], ordered[:-1]]))
 
 
 def gini(counts: npt.NDArray[np.int64]) -> float:
@@ -54,12 +65,11 @@ def gini(counts: npt.NDArray[np.int64]) -> float:
 
 def check_repeats(events: Events) -> list[Finding]:
     """Repeated pairs, and among them events that are equal in everything."""
-    order = np.argsort(events.cells, kind="stable")
-    repeated = np.diff(events.cells[order]) == 0
+    repeated = events.repeats
     if not repeated.any():
         return []
     count = int(repeated.sum())
-    rows = tuple(np.sort(order[1:][repeated])[:SHOWN_ROWS].tolist())
+    rows = tuple(np.sort(events.cell_order[repeated])[:SHOWN_ROWS].tolist())
     message = f"user_id, item_id: {count} events repeat a pair that an earlier row has, at {describe_rows(rows, count)}"
     remedy = 'to_csr adds their weights up; aggregate="last", "max", "count" or "binary" does otherwise'
     findings = [Finding("repeated-pairs", "info", message, remedy, count, rows)]
@@ -152,8 +162,8 @@ def check_heavy_users(events: Events) -> list[Finding]:
     n_items = len(events.items)
     if n_items < 100:
         return []
-    pairs = np.unique(events.cells)
-    per_user = np.bincount(pairs // n_items, minlength=len(events.users))
+    first_of_pair = events.cell_order[~events.repeats]
+    per_user = np.bincount(events.user_index[first_of_pair], minlength=len(events.users))
     users = np.flatnonzero(per_user * 2 > n_items)
     if not len(users):
         return []

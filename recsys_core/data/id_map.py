@@ -234,12 +234,13 @@ def factorize(series: pl.Series) -> tuple[IdMap, IndexArray]:
     Ascending order makes the indices independent of the order of the rows.  Strings compare by their UTF-8
     bytes.
     """
-    ids = IdMap(series.cast(pl.String).unique().sort() if _is_category(series) else series.unique().sort())
-    return ids, ids.index_of(series)
-
-
-def _is_category(series: pl.Series) -> bool:
-    return series.dtype in (pl.Categorical, pl.Enum)
+    if series.dtype in (pl.Categorical, pl.Enum):
+        series = series.cast(pl.String)
+    ids = IdMap(series.unique().sort())
+    numbered = pl.DataFrame({"id": ids.ids, "index": np.arange(len(ids))})
+    # For a whole column a hash join is about twice as fast as the binary search of index_of.
+    joined = pl.DataFrame({"id": series}).join(numbered, on="id", how="left", maintain_order="left")
+    return ids, joined["index"].to_numpy()
 
 
 def _kind(dtype: pl.DataType) -> str:

@@ -62,7 +62,7 @@ class Interactions:
     ShapeError
         If the lengths differ.
     DataError
-        If there is no row, an index is out of range, or a feature table is not in the order of its ids.
+        If there is no row, an index or a weight is out of range, or a feature table is not in the order of its ids.
 
     Examples
     --------
@@ -104,6 +104,8 @@ class Interactions:
             object.__setattr__(self, name, array)
         if not n:
             raise DataError("user_index: expected at least one interaction, got none; loosen the filter or the split")
+        if not (self.weight.min() >= 0 and np.isfinite(self.weight.max())):  # NaN makes either comparison false
+            raise DataError("weight: expected finite weights of at least 0; drop or mend the other rows")
         for name, ids in (("user_index", self.users), ("item_index", self.items)):
             index = getattr(self, name)
             if index.min() < 0 or index.max() >= len(ids):
@@ -284,7 +286,7 @@ class Interactions:
         Parameters
         ----------
         rows
-            A boolean mask of shape (n,), or row indices in the order wanted.
+            A boolean mask of shape (n,), row indices in the order wanted, or a slice.
 
         Raises
         ------
@@ -297,11 +299,12 @@ class Interactions:
         -----
         Ids keep their relative order; feature tables follow.
         """
-        rows = np.asarray(rows)
-        if rows.dtype == bool and rows.shape != (len(self),):
-            raise ShapeError(f"rows: expected a mask of shape ({len(self)},), got {rows.shape}")
-        if not rows.size:
-            rows = rows.astype(np.int64)
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows)
+            if rows.dtype == bool and rows.shape != (len(self),):
+                raise ShapeError(f"rows: expected a mask of shape ({len(self)},), got {rows.shape}")
+            if not rows.size:  # NumPy takes an empty list for one of floats
+                rows = rows.astype(np.int64)
         users, user_index, user_features = _reduce(self.users, self.user_index[rows], self.user_features)
         items, item_index, item_features = _reduce(self.items, self.item_index[rows], self.item_features)
         return Interactions(

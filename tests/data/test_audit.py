@@ -6,6 +6,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -203,3 +204,9 @@ def test_gini_equals_the_mean_difference(counts):
     x = np.array(counts, dtype=np.float64)
     expected = np.abs(x[:, None] - x).mean() / (2 * x.mean())
     assert gini(np.array(counts)) == pytest.approx(expected)
+
+
+def test_ids_without_an_event_do_not_count():
+    interactions = Interactions.from_csr(sp.csr_matrix([[1.0, 0.0], [0.0, 0.0]]))
+    report = audit(interactions)
+    assert (interactions.n_users, report.n_users, report.n_items, report.density) == (2, 1, 1, 1)

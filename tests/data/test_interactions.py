@@ -283,6 +283,7 @@ def test_select_keeps_exactly_these_events(events, data):
     assert selected.users.ids.to_list() == sorted(set(expected["user_id"]))
     assert selected.items.ids.to_list() == sorted(set(expected["item_id"]))
     mask = np.isin(np.arange(len(events)), rows)
+    assert interactions.select(slice(0, None, 2)).to_frame().equals(interactions.to_frame()[::2])
     assert interactions.select(mask).to_frame().equals(interactions.to_frame().filter(mask))
 
 
@@ -319,6 +320,9 @@ def test_the_core_is_the_largest_part_with_enough_events(events):
     [
         ({"user_index": [0, 1]}, DataError, r"user_index: expected values in \[0, 1\), got \[0, 1\]"),
         ({"item_index": [-1, 0]}, DataError, r"item_index: expected values in \[0, 2\), got \[-1, 0\]"),
+        ({"weight": [1.0, float("nan")]}, DataError, "weight: expected finite weights of at least 0"),
+        ({"weight": [float("inf"), 1.0]}, DataError, "weight: expected finite weights"),
+        ({"weight": [-1.0, 1.0]}, DataError, "weight: expected finite weights"),
         ({"weight": [1.0]}, ShapeError, r"weight: expected shape \(2,\)"),
         ({"datetime": [1]}, ShapeError, r"datetime: expected shape \(2,\)"),
         ({"user_index": [], "item_index": [], "weight": []}, DataError, "expected at least one interaction"),
