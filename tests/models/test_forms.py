@@ -1,0 +1,210 @@
+"""Scoring forms: what they compute, and that their arrays are all there is to them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from form_examples import FORMS, N_FACTORS, N_ITEMS, N_USERS, make_form
+
+from recsys_core.data import Histories
+from recsys_core.errors import DataError, FormatError, ShapeError
+from recsys_core.models import DotForm, FoldIn, ItemItemForm, StaticForm, form_from_state
+
+K = 12
+
+
+def dense_history(form, histories):
+    matrix = histories.to_csr(N_ITEMS).toarray().astype(np.float64)
+    return (matrix > 0).astype(np.float64) if isinstance(form, ItemItemForm) and form.binary else matrix
+
+
+def solved(form, histories):
+    """The fold-in of every row in float64, from the formula in FoldIn's documentation."""
+    fold_in, items = form.fold_in, form.item_factors.astype(np.float64)
+    offset = np.zeros(N_ITEMS) if fold_in.item_offset is None else fold_in.item_offset
+    queries = np.zeros((len(histories), items.shape[1]))
+    for row, (start, stop) in enumerate(zip(histories.indptr, histories.indptr[1:], strict=False)):
+        index, r = histories.indices[start:stop], histories.weights[start:stop].astype(np.float64)
+        confidence = fold_in.confidence[0] + fold_in.confidence[1] * r
+        target = fold_in.target[0] + fold_in.target[1] * r - offset[index]
+        system = fold_in.prior + (items[index].T * confidence) @ items[index]
+        queries[row] = np.linalg.solve(system, items[index].T @ target)
+    return queries
+
+
+def reference_scores(form, histories):
+    """Scores of every row in float64: known users where the form looks them up, else their histories."""
+    if isinstance(form, StaticForm):
+        return np.broadcast_to(form.scores, (len(histories), N_ITEMS)).astype(np.float64)
+    if isinstance(form, ItemItemForm):
+        weights = form.weights.toarray() if sp.issparse(form.weights) else form.weights
+        return dense_history(form, histories) @ weights.astype(np.float64)
+    queries = form.user_factors.astype(np.float64) if form.accepts_users else solved(form, histories)
+    scores = queries @ form.item_factors.T.astype(np.float64)
+    return scores if form.item_bias is None else scores + form.item_bias
+
+
+def ask(form, histories, k=K, **filters):
+    users = np.arange(N_USERS) if form.accepts_users else None
+    return form.rank(users, None if form.accepts_users else histories, k, **filters)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_scores_are_those_of_the_formula(name, histories):
+    form = make_form(name)
+    indices, scores = ask(form, histories)
+    reference = reference_scores(form, histories)
+    np.testing.assert_allclose(scores, np.take_along_axis(reference, indices, axis=1), rtol=2e-4, atol=2e-4)
+    # The k-th best is right too: no item that is left out scores clearly more.
+    np.testing.assert_allclose(scores[:, -1], np.sort(reference, axis=1)[:, -K], rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["implicit_fold_in", "explicit_fold_in", "histories_only"])
+def test_histories_are_solved_even_where_users_are_known(name, histories):
+    form = make_form(name)
+    np.testing.assert_allclose(form.encode(None, histories), solved(form, histories), rtol=1e-3, atol=2e-3)
+    assert not form.encode(None, histories)[3].any(), "an empty history is the zero vector"
+
+
+def test_known_users_are_looked_up():
+    form = make_form("implicit_fold_in")
+    np.testing.assert_array_equal(form.encode(np.array([4, 4, 0]), None), form.user_factors[[4, 4, 0]])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_filters_are_passed_on(name, histories):
+    form = make_form(name)
+    exclude = sp.csr_matrix(np.arange(N_USERS * N_ITEMS).reshape(N_USERS, N_ITEMS) % 3 == 0, dtype=np.float32)
+    allow, deny = np.arange(50), np.arange(0, 50, 7)
+    indices, _ = ask(form, histories, k=60, exclude=exclude, allow=allow, deny=deny)
+    for row, found in enumerate(indices):
+        left = set(range(50)) - set(deny.tolist()) - set(exclude[row].indices.tolist())
+        assert set(found[found >= 0].tolist()) == left
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_is_its_state(name, histories):
+    form = make_form(name)
+    arrays, meta = form.state()
+    again = form_from_state(form.kind, arrays, json.loads(json.dumps(meta)))
+    assert type(again) is type(form)
+    assert (again.n_items, again.accepts_users, again.accepts_histories) == (
+        N_ITEMS,
+        form.accepts_users,
+        form.accepts_histories,
+    )
+    for before, after in zip(ask(form, histories), ask(again, histories), strict=True):
+        np.testing.assert_array_equal(before, after)
+    if form.accepts_histories:
+        for before, after in zip(form.rank(None, histories, K), again.rank(None, histories, K), strict=True):
+            np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_state_is_plain_arrays_and_json(name):
+    arrays, meta = make_form(name).state()
+    assert all(type(array) is np.ndarray for array in arrays.values())
+    assert json.loads(json.dumps(meta)) == meta
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_missing_array_is_named(name):
+    form = make_form(name)
+    arrays, meta = form.state()
+    required = {"dot": "item_factors", "item_item": "weights.data", "static": "scores"}[form.kind]
+    if required == "weights.data" and "weights" in arrays:
+        required = "weights"
+    del arrays[required]
+    with pytest.raises(FormatError, match=f"form '{form.kind}': .* is missing from the saved state; write it again"):
+        form_from_state(form.kind, arrays, meta)
+
+
+def test_an_unknown_form_comes_from_the_future():
+    with pytest.raises(
+        FormatError, match="form: expected one of dot, item_item, static, got 'pair'; it was written by"
+    ):
+        form_from_state("pair", {}, {})
+
+
+def test_a_binary_form_takes_weights_for_ones(histories):
+    form = make_form("dense")
+    heavy = Histories(histories.indptr, histories.indices, histories.weights * 7)
+    for before, after in zip(form.rank(None, histories, K), form.rank(None, heavy, K), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_weighted_form_does_not():
+    weights = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.float32)
+    rows = Histories.from_lists([[0, 1]], [[2.0, 3.0]])
+    indices, scores = ItemItemForm(weights, binary=False).rank(None, rows, 3)
+    assert indices.tolist() == [[2, 1, 0]]
+    assert scores.tolist() == [[3.0, 2.0, 0.0]]
+
+
+def test_dense_and_sparse_weights_agree(histories):
+    sparse = make_form("sparse")
+    dense = ItemItemForm(sparse.weights.toarray(), binary=False)
+    np.testing.assert_allclose(
+        dense.rank(None, histories, K).scores, sparse.rank(None, histories, K).scores, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_static_scores_are_for_anybody(histories):
+    form = StaticForm(np.array([1, 3, 2, 3], np.float32))
+    rows = Histories.from_lists([[], [1], [0, 0]])
+    indices, scores = form.rank(None, rows, 5)
+    assert indices.tolist() == [[1, 3, 2, 0, -1]] * 3
+    assert scores.tolist() == [[3.0, 3.0, 2.0, 1.0, -np.inf]] * 3
+    assert form.rank(np.array([9, 0]), None, 1).indices.tolist() == [[1], [1]]
+
+
+@pytest.mark.parametrize("name", ["users_only", "histories_only", "dense", "sparse"])
+def test_similar_items_leave_out_the_item_itself(name):
+    form = make_form(name)
+    asked = np.array([5, 0, 5])
+    indices, scores = form.similar(asked, 10)
+    assert not (indices == asked[:, None]).any()
+    np.testing.assert_array_equal(indices[0], indices[2])
+    if isinstance(form, DotForm):
+        unit = form.item_factors / np.linalg.norm(form.item_factors, axis=1, keepdims=True)
+        expected = unit[asked] @ unit.T
+    else:
+        expected = (form.weights.toarray() if sp.issparse(form.weights) else form.weights)[asked]
+    np.testing.assert_allclose(scores, np.take_along_axis(expected, indices, axis=1), rtol=1e-4, atol=1e-5)
+
+
+def test_one_score_an_item_relates_no_items():
+    with pytest.raises(DataError, match="similar_items: expected a model that relates items to each other"):
+        make_form("static").similar(np.array([0]), 3)
+
+
+FACTORS = np.ones((N_ITEMS, N_FACTORS), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: DotForm(FACTORS), DataError, "DotForm: expected user_factors or fold_in, got neither"),
+        (
+            lambda: DotForm(FACTORS, None, np.ones((3, 2), np.float32)),
+            ShapeError,
+            r"user_factors: expected shape \(n_users, 16\) to match item_factors, got \(3, 2\)\.",
+        ),
+        (
+            lambda: DotForm(FACTORS, None, None, FoldIn(np.eye(3, dtype=np.float32), (0, 1), (1, 1))),
+            ShapeError,
+            r"fold_in\.prior: expected shape \(16, 16\), got \(3, 3\)\.",
+        ),
+        (
+            lambda: ItemItemForm(np.ones((3, 2), np.float32)),
+            ShapeError,
+            r"weights: expected a square \(n_items, n_items\) matrix, got shape \(3, 2\)\.",
+        ),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
