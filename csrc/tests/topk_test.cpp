@@ -166,7 +166,7 @@ TEST(topk_agrees_where_ranges_are_merged_and_few_items_are_gathered) {
 TEST(item_item_topk_agrees_with_plain_loops) {
   for (const std::int64_t n_items : {1, 7, 31, 32, 33, 100}) {
     constexpr std::int64_t n_queries = 6;
-    constexpr std::int64_t k = 9;
+    const std::int64_t k = n_items + 2;  // every score is seen
     std::mt19937 random(static_cast<unsigned>(n_items));
     const auto weights = whole_numbers(random, n_items * n_items, 2);
     std::vector<std::int64_t> indptr{0};
@@ -176,9 +176,9 @@ TEST(item_item_topk_agrees_with_plain_loops) {
       indptr.push_back(static_cast<std::int64_t>(indices.size()));
     }
     const RandomFilters filters(random, n_queries, n_items, n_items % 2 == 0);
-    const RandomFilters other(random, n_queries, n_items, true);
-    const auto values = whole_numbers(random, static_cast<std::int64_t>(other.excluded.size()), 3);
-    const CsrView histories{other.indptr, other.excluded, values, n_items};
+    const RandomFilters seen(random, n_queries, n_items, true);
+    const auto values = whole_numbers(random, static_cast<std::int64_t>(seen.excluded.size()), 3);
+    const CsrView histories{seen.indptr, seen.excluded, values, n_items};
 
     std::vector<float> scores(static_cast<std::size_t>(n_queries * n_items), 0.0F);
     for (std::int64_t q = 0; q < n_queries; ++q) {
@@ -190,18 +190,21 @@ TEST(item_item_topk_agrees_with_plain_loops) {
         }
       }
     }
-    filters.apply(scores);
-    const Ranked want = rank_plainly(scores, n_queries, n_items, k);
-    on_every_level([&] {
-      Ranked dense(n_queries, k);
-      recsys::item_item_topk(histories, MatrixView<const float>(weights.data(), n_items, n_items), filters.view(), 2,
-                             dense.view(n_queries, k));
-      CHECK(dense == want);
-      Ranked sparse(n_queries, k);
-      recsys::item_item_topk(histories, CsrView{indptr, indices, weights, n_items}, filters.view(), 2,
-                             sparse.view(n_queries, k));
-      CHECK(sparse == want);
-    });
+    for (const bool filtered : {false, true}) {
+      if (filtered) filters.apply(scores);
+      const Filters given = filtered ? filters.view() : Filters{};
+      const Ranked want = rank_plainly(scores, n_queries, n_items, k);
+      on_every_level([&] {
+        Ranked dense(n_queries, k);
+        recsys::item_item_topk(histories, MatrixView<const float>(weights.data(), n_items, n_items), given, 2,
+                               dense.view(n_queries, k));
+        CHECK(dense == want);
+        Ranked sparse(n_queries, k);
+        recsys::item_item_topk(histories, CsrView{indptr, indices, weights, n_items}, given, 2,
+                               sparse.view(n_queries, k));
+        CHECK(sparse == want);
+      });
+    }
   }
 }
 
