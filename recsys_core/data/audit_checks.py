@@ -52,7 +52,8 @@ class Events:
     def repeats(self) -> npt.NDArray[np.bool_]:
         """Whether each event in :attr:`cell_order` has the pair of the one before it."""
         ordered = self.cells[self.cell_order]
-        return np.equal(ordered, np.concatenate([[-1], ordered[:-1]]))
+        same: npt.NDArray[np.bool_] = ordered == np.concatenate([[-1], ordered[:-1]])
+        return same
 
 
 def gini(counts: npt.NDArray[np.int64]) -> float:
