@@ -84,6 +84,15 @@ def test_a_bundle_runs_where_only_onnxruntime_and_numpy_are(tmp_path: Path, monk
     shutil.rmtree(tmp_path / "venv")
 
 
+def test_the_run_file_of_the_guide_is_valid(tmp_path: Path) -> None:
+    from recsys_core.cli.run_config import read_run_config
+
+    (text,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs" / "command-line.md").read_text("utf-8"), re.S | re.M)
+    (tmp_path / "run.toml").write_text(text)
+    run = read_run_config(tmp_path / "run.toml", [])
+    assert set(run.model_tables) == {"small", "large"}
+
+
 def test_every_page_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for page in PAGES[1:]:
