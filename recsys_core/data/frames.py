@@ -90,6 +90,9 @@ def to_series(values: Any, name: str = "values") -> pl.Series:
     try:
         wrapped = nw.from_native(values, series_only=True)
     except TypeError:
+        # An Arrow array, which is no series to narwhals, would be a list of Arrow's own scalars.
+        if hasattr(values, "__arrow_c_array__"):
+            return pl.Series(name, values)
         return _from_objects(list(values), name)
     return _read_column(wrapped.alias(name).to_frame(), name)
 
