@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from form_examples import N_ITEMS, N_USERS, make_form
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, DTypeError, ShapeError
@@ -62,9 +63,10 @@ def test_histories_may_be_csr(fitted):
         np.testing.assert_array_equal(given, expected)
 
 
-def test_users_that_are_not_looked_up_are_asked_by_their_histories(fitted):
-    if fitted.form.accepts_users:
-        pytest.skip("the form looks users up")
+@pytest.mark.parametrize("name", ["histories_only", "dense", "dense_weighted", "sparse"])
+def test_users_that_are_not_looked_up_are_asked_by_their_histories(name, histories):
+    fitted = FittedModel(make_form(name), IdMap(list(range(N_USERS))), IdMap(list(range(N_ITEMS))), histories)
+    assert not fitted.form.accepts_users
     rows = np.array([4, 3, 4])
     by_user = fitted.recommend_indices(rows)
     by_history = fitted.recommend_indices(histories=fitted.histories.rows(rows))
