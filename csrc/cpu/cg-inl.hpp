@@ -24,19 +24,62 @@ RECSYS_INLINE void accumulate(float* to, float scale, const float* from, std::in
   for (std::int64_t j = 0; j < n; j += lanes) store(to + j, load(to + j) + factor * load(from + j));
 }
 
-// out[r] = P in[r] + sum_k alpha r_k (y_k . in[r]) y_k
-RECSYS_INLINE void apply_normal_matrix(const CgRow* rows, std::int64_t n_rows, const float* factors, std::int64_t ld,
-                                       std::int64_t f, const float* prior, float alpha, const float* in, float* out) {
-  for (std::int64_t i = 0; i < cg_block * ld; i += lanes) store(out + i, zero());
-  for (std::int64_t r = 0; r < cg_block; r += tile_rows) {
-    update_row_block<+1>(in + r * ld, 1, ld, prior, f, ld, 0, f, out + r * ld, ld);
-  }
-  for (std::int64_t r = 0; r < n_rows; ++r) {
-    const CgRow& row = rows[r];
-    for (std::int64_t k = 0; k < row.n; ++k) {
-      const float* y = factors + row.columns[k] * ld;
-      accumulate(out + r * ld, alpha * row.values[k] * dot(y, in + r * ld, f), y, f);
+// How a stored entry enters a sum over y_k, given y_k . in: as part of the matrix, or of the residual it leaves.
+enum class CgTerm { image, residual };
+
+template <CgTerm term>
+RECSYS_INLINE float coefficient(float scaled, float product) {
+  return term == CgTerm::image ? scaled * product : 1.0F + scaled * (1.0F - product);
+}
+
+// out += sum_k coefficient(alpha r_k, y_k . in) y_k over the row's entries.  Four at a time, so that `in` and `out`
+// pass through registers once for four rows of factors and four loads are under way at once.
+template <CgTerm term>
+RECSYS_INLINE void add_entries(const CgRow& row, const float* factors, std::int64_t ld, std::int64_t f, float alpha,
+                               const float* in, float* out) {
+  constexpr std::int64_t group = 4;
+  constexpr std::int64_t ahead = 8;
+  std::int64_t k = 0;
+  for (; k + group <= row.n; k += group) {
+    const std::int64_t stop = k + ahead + group < row.n ? k + ahead + group : row.n;
+    for (std::int64_t next = k + ahead; next < stop; ++next) {
+      for (std::int64_t j = 0; j < f; j += 16) __builtin_prefetch(factors + row.columns[next] * ld + j);
     }
+    const float* y[group];
+    vfloat sum[group];
+#pragma GCC unroll 4
+    for (std::int64_t i = 0; i < group; ++i) {
+      y[i] = factors + row.columns[k + i] * ld;
+      sum[i] = zero();
+    }
+    for (std::int64_t j = 0; j < f; j += lanes) {
+      const vfloat value = load(in + j);
+#pragma GCC unroll 4
+      for (std::int64_t i = 0; i < group; ++i) sum[i] += value * load(y[i] + j);
+    }
+    vfloat factor[group];
+#pragma GCC unroll 4
+    for (std::int64_t i = 0; i < group; ++i) {
+      factor[i] = broadcast(coefficient<term>(alpha * row.values[k + i], sum_lanes(sum[i])));
+    }
+    for (std::int64_t j = 0; j < f; j += lanes) {
+      vfloat value = load(out + j);
+#pragma GCC unroll 4
+      for (std::int64_t i = 0; i < group; ++i) value += factor[i] * load(y[i] + j);
+      store(out + j, value);
+    }
+  }
+  for (; k < row.n; ++k) {
+    const float* y = factors + row.columns[k] * ld;
+    accumulate(out, coefficient<term>(alpha * row.values[k], dot(y, in, f)), y, f);
+  }
+}
+
+// out[r] += Sign * P in[r] for all rows of the block.
+template <int Sign>
+RECSYS_INLINE void add_dense(const float* prior, std::int64_t ld, std::int64_t f, const float* in, float* out) {
+  for (std::int64_t r = 0; r < cg_block; r += tile_rows) {
+    update_row_block<Sign>(in + r * ld, 1, ld, prior, f, ld, 0, f, out + r * ld, ld);
   }
 }
 
@@ -55,22 +98,19 @@ inline void cg_solve(const CgRow* rows, std::int64_t n_rows, const float* factor
     store(residual + i, zero());
   }
   for (std::int64_t r = 0; r < n_rows; ++r) {
-    const CgRow& row = rows[r];
-    for (std::int64_t j = 0; j < ld; j += lanes) store(solution + r * ld + j, load(row.x + j));
-    for (std::int64_t k = 0; k < row.n; ++k) {
-      accumulate(residual + r * ld, 1.0F + alpha * row.values[k], factors + row.columns[k] * ld, f);
-    }
+    for (std::int64_t j = 0; j < ld; j += lanes) store(solution + r * ld + j, load(rows[r].x + j));
+    add_entries<CgTerm::residual>(rows[r], factors, ld, f, alpha, solution + r * ld, residual + r * ld);
   }
-  apply_normal_matrix(rows, n_rows, factors, ld, f, prior, alpha, solution, image);
-  for (std::int64_t i = 0; i < cg_block * ld; i += lanes) {
-    const vfloat value = load(residual + i) - load(image + i);
-    store(residual + i, value);
-    store(direction + i, value);
-  }
+  add_dense<-1>(prior, ld, f, solution, residual);
+  for (std::int64_t i = 0; i < cg_block * ld; i += lanes) store(direction + i, load(residual + i));
   for (std::int64_t r = 0; r < n_rows; ++r) squared[r] = dot(residual + r * ld, residual + r * ld, f);
 
   for (std::int64_t step = 0; step < n_steps; ++step) {
-    apply_normal_matrix(rows, n_rows, factors, ld, f, prior, alpha, direction, image);
+    for (std::int64_t i = 0; i < cg_block * ld; i += lanes) store(image + i, zero());
+    add_dense<+1>(prior, ld, f, direction, image);
+    for (std::int64_t r = 0; r < n_rows; ++r) {
+      add_entries<CgTerm::image>(rows[r], factors, ld, f, alpha, direction + r * ld, image + r * ld);
+    }
     for (std::int64_t r = 0; r < n_rows; ++r) {
       float* const p = direction + r * ld;
       const float curvature = dot(p, image + r * ld, f);
