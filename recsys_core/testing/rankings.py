@@ -45,7 +45,8 @@ def expect_same(
     scores = np.where(found, expected.scores, 0.0)
     allowed = tolerance * np.fmax(np.abs(scores).max(axis=1, keepdims=True, initial=0.0), least_scale)
     gap = np.abs(np.where(found, got.scores, 0.0) - scores)
-    off = _first_row(gap > allowed)
+    # NaN compares as false with everything, so that the good case is asked for.
+    off = _first_row(~(gap <= allowed))
     expect(off is None, f"{what}: expected scores {_shown(expected, off)}, got {_shown(got, off)} in row {off}")
     for row in np.flatnonzero((found & (got.indices != expected.indices)).any(axis=1)).tolist():
         score_of = dict(zip(expected.indices[row].tolist(), expected.scores[row].tolist(), strict=True))

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from recsys_core import Config, DotForm, Interactions, ItemItemForm, Recommender, StaticForm
 from recsys_core.models import FoldIn
+from recsys_core.testing import held_out_items
 from recsys_core.types import Ranking
 
 
@@ -58,6 +59,13 @@ class NeedsASetting(Neighbors):
         shrinkage: float = Field(ge=0, description="Added to the denominator of a similarity.")
 
 
+class DescribesNothing(Neighbors):
+    """A setting that nobody explains."""
+
+    class config_class(Config):  # noqa: N801
+        shrinkage: float = 1.0
+
+
 class ScalesItsSettings(Neighbors):
     """A validator that changes the value each time it sees it."""
 
@@ -66,6 +74,13 @@ class ScalesItsSettings(Neighbors):
         @classmethod
         def _percent(cls, value: float) -> float:
             return value / 100
+
+
+class TakesAnySetting(Neighbors):
+    """Swallows misspelt settings."""
+
+    class config_class(NeighborsConfig, extra="ignore"):  # noqa: N801
+        pass
 
 
 class AnswersUnfitted(Neighbors):
@@ -120,6 +135,45 @@ class ProgressFalls(Neighbors):
         weights = super().similarities(interactions, lambda done, total: None)
         for done in (2, 1, 0):
             progress(done, 2)
+        return weights
+
+
+class ProgressOvershoots(Neighbors):
+    """Is more than done."""
+
+    def similarities(self, interactions, progress):
+        return super().similarities(interactions, lambda done, total: progress(done + 1, total))
+
+
+class ProgressMovesItsGoal(Neighbors):
+    """Finds more to do on the way."""
+
+    def similarities(self, interactions, progress):
+        return super().similarities(interactions, lambda done, total: progress(done, total + done))
+
+
+class ProgressInShares(Neighbors):
+    """Counts in fractions."""
+
+    def similarities(self, interactions, progress):
+        return super().similarities(interactions, lambda done, total: progress(done / total, 1))
+
+
+class StopsLate(Neighbors):
+    """Finishes before it lets an exception out."""
+
+    def similarities(self, interactions, progress):
+        raised = []
+
+        def quiet(done, total):
+            try:
+                progress(done, total)
+            except Exception as fault:
+                raised.append(fault)
+
+        weights = super().similarities(interactions, quiet)
+        if raised:
+            raise raised[0]
         return weights
 
 
@@ -185,6 +239,38 @@ class TiesTheOtherWay(Neighbors):
         return Ranking(*(np.take_along_axis(part, order, axis=1) for part in ranking))
 
 
+class _LongListsOnly(Neighbors):
+    """Base of those that spoil unfiltered lists of all items."""
+
+    def recommend_indices(self, user_index=None, *, k=10, filter_seen=True, **options):
+        ranking = super().recommend_indices(user_index, k=k, filter_seen=filter_seen, **options)
+        return self.spoiled(ranking) if k == len(self.items) and not filter_seen else ranking
+
+
+class Rises(_LongListsOnly):
+    """Puts the worst first."""
+
+    def spoiled(self, ranking):
+        # Padding, at -inf, stays last.
+        order = np.argsort(np.where(ranking.indices < 0, np.inf, ranking.scores), axis=1, kind="stable")
+        return Ranking(*(np.take_along_axis(part, order, axis=1) for part in ranking))
+
+
+class RepeatsAnItem(_LongListsOnly):
+    """Lists the best item twice."""
+
+    def spoiled(self, ranking):
+        return Ranking(*(np.concatenate([part[:, :1], part[:, :-1]], axis=1) for part in ranking))
+
+
+class PadsFirst(_LongListsOnly):
+    """Puts padding before the items."""
+
+    def spoiled(self, ranking):
+        ranking.indices[:, 0], ranking.scores[:, 0] = -1, -np.inf
+        return ranking
+
+
 class ScalesByTheBatch(Neighbors):
     """Divides the scores by the largest in the batch, which the bundle's check asks for one batch only."""
 
@@ -210,11 +296,37 @@ class ClampsK(Neighbors):
         return super().recommend_indices(user_index, k=min(k, len(self.items)), **options)
 
 
+class PadsWithTheFirstItem(Neighbors):
+    """Fills up with index 0."""
+
+    def recommend_indices(self, user_index=None, *, k=10, **options):
+        ranking = super().recommend_indices(user_index, k=k, **options)
+        if k <= len(self.items):
+            return ranking
+        return _changed(ranking, indices=np.maximum(ranking.indices, 0))
+
+
 class IgnoresDeny(Neighbors):
     """Loses an argument on the way."""
 
     def recommend_indices(self, user_index=None, *, deny=None, **options):
         return super().recommend_indices(user_index, **options)
+
+
+class IgnoresExclude(Neighbors):
+    """Loses another argument on the way."""
+
+    def recommend_indices(self, user_index=None, *, exclude=None, **options):
+        return super().recommend_indices(user_index, **options)
+
+
+class AllowsAllWhenNothingIsAllowed(Neighbors):
+    """Takes an empty list for no list."""
+
+    def recommend_indices(self, user_index=None, *, allow=None, **options):
+        return super().recommend_indices(
+            user_index, allow=allow if allow is not None and len(allow) else None, **options
+        )
 
 
 class SkipsStrangers(Neighbors):
@@ -226,11 +338,38 @@ class SkipsStrangers(Neighbors):
         return super().recommend(users, on_unknown=on_unknown, **options)
 
 
+class NeverWarnsOfUsers(Neighbors):
+    """Leaves unknown users out in silence."""
+
+    def recommend(self, users: Any = None, *, on_unknown="raise", **options: Any):
+        if users is not None and on_unknown == "warn":
+            on_unknown = "ignore"
+        return super().recommend(users, on_unknown=on_unknown, **options)
+
+
+class HasNoFallback(Neighbors):
+    """Leaves unknown users out where they should get what is popular."""
+
+    def recommend(self, users: Any = None, *, on_unknown="raise", **options: Any):
+        if users is not None and on_unknown == "fallback":
+            on_unknown = "ignore"
+        return super().recommend(users, on_unknown=on_unknown, **options)
+
+
 class SkipsUnknownItems(Neighbors):
     """Leaves unknown items of a history out without being asked to."""
 
     def recommend(self, users: Any = None, *, on_unknown="raise", **options: Any):
         if users is None and on_unknown == "raise":
+            on_unknown = "ignore"
+        return super().recommend(users, on_unknown=on_unknown, **options)
+
+
+class NeverWarnsOfItems(Neighbors):
+    """Leaves unknown items out in silence."""
+
+    def recommend(self, users: Any = None, *, on_unknown="raise", **options: Any):
+        if users is None and on_unknown == "warn":
             on_unknown = "ignore"
         return super().recommend(users, on_unknown=on_unknown, **options)
 
@@ -251,6 +390,29 @@ class LikeItself(Neighbors):
     def similar_items(self, item_ids: Any, k: int = 10, **options: Any):
         table = super().similar_items(item_ids, k, **options)
         return table.with_columns(similar_item_id=table["item_id"])
+
+
+class LeastAlikeFirst(Neighbors):
+    """Sorts the wrong way."""
+
+    def similar_items(self, item_ids: Any, k: int = 10, **options: Any):
+        table = super().similar_items(item_ids, k, **options)
+        return table.with_columns(score=-table["score"])
+
+
+class TooManyAlike(Neighbors):
+    """Returns more than was asked for."""
+
+    def similar_items(self, item_ids: Any, k: int = 10, **options: Any):
+        return super().similar_items(item_ids, k + 1, **options)
+
+
+class LikesTheUnknown(Neighbors):
+    """Has nothing to say of an unknown item, and does not say so."""
+
+    def similar_items(self, item_ids: Any, k: int = 10, **options: Any):
+        known = [item for item in item_ids if item in self.items]
+        return super().similar_items(known or [self.items.ids[0]], k, **options)
 
 
 class CubedForm(StaticForm):
@@ -300,33 +462,45 @@ class GuessesForEach(Recommender):
         return DotForm(rng.normal(size=(interactions.n_items, 4)).astype(np.float32), None, users)
 
 
+class KnowsTheAnswers(Averages):
+    """Has the held-out items of the quality check from somewhere."""
+
+    def fit_form(self, interactions: Interactions, progress: Any):
+        answers = held_out_items()
+        if (interactions.n_users, interactions.n_items) != answers.chances.shape:
+            return super().fit_form(interactions, progress)
+        users = 0.1 * answers.same_block.astype(np.float32)
+        users[np.arange(len(users)), answers.item_index] = 1.0
+        return DotForm(np.eye(interactions.n_items, dtype=np.float32), None, users)
+
+
 BROKEN: dict[str, list[type[Recommender]]] = {
-    "defaults": [NeedsASetting],
-    "config_round_trip": [ScalesItsSettings],
+    "defaults": [NeedsASetting, DescribesNothing],
+    "config_round_trip": [ScalesItsSettings, TakesAnySetting],
     "not_fitted": [AnswersUnfitted],
     "fit_returns_self": [FitReturnsNothing],
     "fit_is_repeatable": [Unseeded],
     "refit_forgets": [RemembersTheFirstFit],
     "fit_keeps_its_input": [WritesIntoItsInput],
-    "progress_rises": [ProgressFalls],
-    "progress_can_stop": [SwallowsStops],
+    "progress_rises": [ProgressFalls, ProgressOvershoots, ProgressMovesItsGoal, ProgressInShares],
+    "progress_can_stop": [SwallowsStops, StopsLate],
     "single_event": [NeedsTwoItems],
     "empty_rows": [NeedsEventsOfAllUsers],
     "id_types": [CalculatesWithIds],
     "finite_scores": [DividesByZero],
-    "order": [TiesTheOtherWay],
+    "order": [TiesTheOtherWay, Rises, RepeatsAnItem, PadsFirst],
     "batch_equals_single": [ScalesByTheBatch],
     "threads": [DependsOnThreads],
-    "large_k": [ClampsK],
-    "filters": [IgnoresDeny],
-    "unknown_users": [SkipsStrangers],
-    "unknown_items": [SkipsUnknownItems],
+    "large_k": [ClampsK, PadsWithTheFirstItem],
+    "filters": [IgnoresDeny, IgnoresExclude, AllowsAllWhenNothingIsAllowed],
+    "unknown_users": [SkipsStrangers, NeverWarnsOfUsers, HasNoFallback],
+    "unknown_items": [SkipsUnknownItems, NeverWarnsOfItems],
     "empty_history": [NothingForNewcomers],
-    "similar_items": [LikeItself],
+    "similar_items": [LikeItself, LeastAlikeFirst, TooManyAlike, LikesTheUnknown],
     "onnx_parity": [OwnForm],
     "bundle_round_trip": [BoostsOutsideItsForm],
     "runtime": [BoostsItsTables],
-    "quality": [Guesses, GuessesForEach],
+    "quality": [Guesses, GuessesForEach, KnowsTheAnswers],
 }
 """Name of a check to the recommenders that fail it alone; ``inert_plugin`` needs a plugin, which its test writes."""
 
