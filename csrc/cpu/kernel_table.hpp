@@ -55,8 +55,8 @@ struct KernelTable {
   double (*bpr_update)(const BprTriple* triples, std::int64_t n, float* user_factors, float* item_factors,
                        float* item_bias, std::int64_t f, std::int64_t ld, float rate, float regularization);
   // One column of coordinate descent (slim-inl.hpp).
-  bool (*slim_column)(const float* gram, std::int64_t n, std::int64_t column, float l1, float l2,
-                      std::int64_t n_sweeps, float tolerance, bool positive_only, float* weights, float* pull);
+  bool (*slim_column)(const float* gram, std::int64_t n, std::int64_t column, float l1, float l2, std::int64_t n_sweeps,
+                      float tolerance, bool positive_only, float* weights, float* pull);
 };
 
 // The table of the level in use (recsys/dispatch.hpp).

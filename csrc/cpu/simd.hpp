@@ -53,7 +53,8 @@ RECSYS_INLINE float sum_lanes(vfloat value) {
   const auto half = value;
 #endif
 #if RECSYS_SIMD_BYTES >= 32
-  const auto quarter = __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
+  const auto quarter =
+      __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
 #else
   const auto quarter = half;
 #endif

@@ -235,9 +235,11 @@ class ItemItemForm:
         )
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
-        """The k largest entries of each given item's row, itself left out."""
+        """The k largest positive entries of each given item's row, itself left out: at 0, items are not alike."""
         one_hot = _one_hot(item_index, self.n_items)
-        return ops.item_item_topk(one_hot, self.weights, k, exclude=one_hot, n_threads=n_threads)
+        ranking = ops.item_item_topk(one_hot, self.weights, k, exclude=one_hot, n_threads=n_threads)
+        alike = ranking.scores > 0
+        return Ranking(np.where(alike, ranking.indices, -1), np.where(alike, ranking.scores, np.float32(-np.inf)))
 
     def state(self) -> tuple[State, dict[str, Any]]:
         """Arrays and JSON-safe scalars from which :func:`form_from_state` builds the form again."""
