@@ -14,12 +14,14 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import implicit.als
 import implicit.bpr
 import implicit.nearest_neighbours
+import implicit.utils
 import numpy as np
 
 import recsys_core
@@ -61,7 +63,9 @@ def implicit_bpr(train: Interactions, seed: int) -> FittedModel:
 def implicit_neighbors(kind: str) -> Fit:
     def fit(train: Interactions, seed: int) -> FittedModel:
         model = getattr(implicit.nearest_neighbours, kind)(K=NEIGHBORS + 1)
-        model.fit(train.to_csr().copy(), show_progress=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", implicit.utils.ParameterWarning)  # it converts its own matrix to CSR
+            model.fit(train.to_csr().copy(), show_progress=False)
         return fitted(ItemItemForm(model.similarity.astype(np.float32).tocsr(), binary=False), train)
 
     return fit

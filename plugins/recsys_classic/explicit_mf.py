@@ -23,7 +23,7 @@ class ExplicitMfConfig(Config):
     """Settings of :class:`ExplicitMf`."""
 
     n_factors: int = Field(32, ge=1, description="Length of a user's or an item's vector.")
-    regularization: float = Field(5.0, gt=0, description="Lambda, the same for every row (not scaled by its length).")
+    regularization: float = Field(12.0, gt=0, description="Lambda, the same for every row (not scaled by its length).")
     n_iterations: int = Field(15, ge=1, description="Iterations; each solves all users, then all items.")
     observed: bool = Field(
         True, description="Fit the observed ratings only, with biases; False fits all pairs, a missing one being 0."

@@ -16,27 +16,26 @@ Float64Array = npt.NDArray[np.float64]
 
 
 def tf_idf(item_users: CSR) -> CSR:
-    r"""Weight every entry by :math:`\sqrt{r_{iu}}\,\big(1 + \ln \frac{N + 1}{n_u + 1}\big)`.
+    r"""Weight every entry by :math:`\sqrt{r_{iu}}\, \ln \frac{N + 1}{n_u + 0.5}`.
 
     N is the number of items and :math:`n_u` the number that user u had, so that a user who had nearly everything says
-    little about each.  This is Lucene's ``ClassicSimilarity``.  The ``implicit`` package leaves out the first 1 and
-    the one beside N, which on small data makes weights of 0 and less.
+    little about each.  The square root is that of Lucene's ``ClassicSimilarity``; the idf is that of its BM25, which
+    is above 0 even for a user who had everything.  The ``implicit`` package has :math:`\ln \frac{N}{n_u + 1}` there,
+    which on small data is 0 or less.
 
     Parameters
     ----------
     item_users
         CSR (n_items, n_users), weights of at least 0.
     """
-    n_items = item_users.shape[0]
-    idf = 1.0 + np.log((n_items + 1.0) / (_items_of_each_user(item_users) + 1.0))
-    data = np.sqrt(item_users.data.astype(np.float64)) * idf[item_users.indices]
+    data = np.sqrt(item_users.data.astype(np.float64)) * _idf(item_users)
     return _with_data(item_users, data)
 
 
 def bm25(item_users: CSR, k1: float, b: float) -> CSR:
     r"""Weight every entry by Okapi BM25.
 
-    .. math:: \ln\Big(1 + \frac{N - n_u + 0.5}{n_u + 0.5}\Big)
+    .. math:: \ln\Big(1 + \frac{N - n_u + 0.5}{n_u + 0.5}\Big)\,
         \frac{r_{iu} (k_1 + 1)}{r_{iu} + k_1 (1 - b + b\, L_i / \bar L)}
 
     N is the number of items, :math:`n_u` the number that user u had, :math:`L_i = \sum_u r_{iu}` the length of item i
@@ -54,11 +53,8 @@ def bm25(item_users: CSR, k1: float, b: float) -> CSR:
     References
     ----------
     S. Robertson and H. Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", FnTIR 2009, section 3.5;
-    the idf with 1 inside the logarithm, which is never negative, is Lucene's.
+    the idf with 1 inside the logarithm, which is above 0, is Lucene's.
     """
-    n_items = item_users.shape[0]
-    had = _items_of_each_user(item_users)
-    idf = np.log1p((n_items - had + 0.5) / (had + 0.5))
     weight = item_users.data.astype(np.float64)
     length = _row_sums(item_users, weight)
     mean = length.mean()
@@ -66,7 +62,7 @@ def bm25(item_users: CSR, k1: float, b: float) -> CSR:
     saturation = k1 * (1.0 - b + b * relative[_rows(item_users)])
     # A stored weight of 0 is worth 0, also where k1 = 0 makes its fraction 0 / 0.
     fraction = np.divide(weight * (k1 + 1.0), weight + saturation, out=np.zeros_like(weight), where=weight > 0)
-    return _with_data(item_users, fraction * idf[item_users.indices])
+    return _with_data(item_users, fraction * _idf(item_users))
 
 
 def unit_rows(item_users: CSR, shrink: float = 0.0) -> CSR:
@@ -98,8 +94,12 @@ def _row_sums(matrix: CSR, data: Float64Array) -> Float64Array:
     return np.bincount(_rows(matrix), weights=data, minlength=matrix.shape[0]).astype(np.float64)
 
 
-def _items_of_each_user(item_users: CSR) -> npt.NDArray[np.intp]:
-    return np.bincount(item_users.indices, minlength=item_users.shape[1])
+def _idf(item_users: CSR) -> Float64Array:
+    """Inverse document frequency of each stored entry's user."""
+    n_items, n_users = item_users.shape
+    had = np.bincount(item_users.indices, minlength=n_users)
+    idf: Float64Array = np.log((n_items + 1.0) / (had + 0.5))
+    return idf[item_users.indices]
 
 
 def _with_data(matrix: CSR, data: npt.NDArray[Any]) -> CSR:

@@ -25,7 +25,7 @@ def dense_cosine(V, shrink=0.0):
 def dense_tf_idf(V):
     W = np.zeros_like(V)
     for i, u in zip(*np.nonzero(V), strict=True):
-        W[i, u] = np.sqrt(V[i, u]) * (1 + np.log((len(V) + 1) / (np.count_nonzero(V[:, u]) + 1)))
+        W[i, u] = np.sqrt(V[i, u]) * np.log((len(V) + 1) / (np.count_nonzero(V[:, u]) + 0.5))
     return W
 
 

@@ -47,13 +47,15 @@ class NextItem(Recommender):
         """Count what follows what."""
         histories = interactions.histories()
         item, user = histories.indices, np.repeat(np.arange(len(histories)), histories.lengths)
-        shape = (interactions.n_items, interactions.n_items)
-        follows = sp.csr_matrix(shape, dtype=np.float32)
+        before, after, weight = [], [], []
         for ahead in range(1, self.config.window + 1):
             same_user = user[ahead:] == user[:-ahead]
-            before, after = item[:-ahead][same_user], item[ahead:][same_user]
-            follows += sp.csr_matrix((np.full(len(before), 1 / ahead, np.float32), (before, after)), shape)
+            before.append(item[:-ahead][same_user])
+            after.append(item[ahead:][same_user])
+            weight.append(np.full(len(before[-1]), 1 / ahead, np.float32))
             progress(ahead, self.config.window)
+        pairs = (np.concatenate(weight), (np.concatenate(before), np.concatenate(after)))
+        follows = sp.csr_matrix(pairs, shape=(interactions.n_items, interactions.n_items))  # adds up repeated pairs
         total = np.asarray(follows.sum(axis=1)).ravel()
         follows.data /= np.repeat(total, np.diff(follows.indptr))
         return ItemItemForm(follows)
