@@ -22,8 +22,8 @@ namespace recsys {
 
 enum class AlsSolver { automatic, cholesky, cg };
 
-// What `automatic` becomes: cholesky up to `widest_cholesky` factors, cg above.  Below it an exact iteration is about
-// as fast as three steps of cg and gains more.
+// What `automatic` becomes: cholesky up to `widest_cholesky` factors, cg above.  An exact iteration costs a few times
+// three steps of cg, with the ratio growing as f; up to here it is cheap enough to have a loss that never rises.
 inline constexpr std::int64_t widest_cholesky = 64;
 [[nodiscard]] AlsSolver resolve_solver(AlsSolver solver, std::int64_t n_factors);
 
