@@ -51,8 +51,8 @@ __all__ = [
     "RunConfig",
     "SplitSection",
     "UsersSplit",
-    "data_flags",
     "read_run_config",
+    "run_flags",
 ]
 
 _SECTIONS: Final = ("data", "model", "models", "split", "evaluate")
@@ -205,18 +205,17 @@ def read_run_config(
         The file cannot be read.
     """
     tables = _read_toml(path) if path is not None else {}
-    for assignment in assignments:
-        _assign(tables, assignment)
-    for section, values in (flags or {}).items():
-        given = {key: value for key, value in values.items() if value is not None}
-        table = tables.setdefault(section, {})
-        # Another source on the command line takes the place of the file's, with what belongs to it.
-        if section == "data" and ("path" in given or "dataset" in given):
-            for key in ("path", "dataset", "options") + (("columns",) if "dataset" in given else ()):
-                table.pop(key, None)
-        if section == "split" and given.get("method", table.get("method")) != table.get("method"):
-            table.clear()
-        table.update(given)
+    given = [_parse_assignment(assignment) for assignment in assignments]
+    given += [
+        ((section, key), value)
+        for section, values in (flags or {}).items()
+        for key, value in values.items()
+        if value is not None
+    ]
+    # Before any setting of the command line is in the tables, so that only those of the file can go.
+    _drop_replaced(tables, dict(given))
+    for names, value in given:
+        _assign(tables, names, value)
     _check_names("section", tables, _SECTIONS)
     return RunConfig(
         data=build_config(DataSection, tables.get("data", {}), model="data"),
@@ -227,8 +226,16 @@ def read_run_config(
     )
 
 
-def data_flags(path: Path | None, dataset: str | None, columns: str | None) -> dict[str, Any]:
-    """The ``[data]`` table that ``--path``, ``--dataset`` and ``--columns`` stand for.
+def run_flags(
+    *,
+    path: Path | None = None,
+    dataset: str | None = None,
+    columns: str | None = None,
+    split: str | None = None,
+    k: list[int] | None = None,
+    metric: list[str] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The tables that the flags of these names stand for, as :func:`read_run_config` takes them.
 
     Raises
     ------
@@ -236,9 +243,13 @@ def data_flags(path: Path | None, dataset: str | None, columns: str | None) -> d
         ``columns`` is not of the form ``user_id=userId,item_id=movieId``.
     """
     return {
-        "path": None if path is None else str(path),
-        "dataset": dataset,
-        "columns": None if columns is None else _parse_columns(columns),
+        "data": {
+            "path": None if path is None else str(path),
+            "dataset": dataset,
+            "columns": None if columns is None else _parse_columns(columns),
+        },
+        "split": {"method": split},
+        "evaluate": {"k": k, "metrics": metric},
     }
 
 
@@ -272,21 +283,39 @@ def _check_table(section: str, table: Any) -> None:
         raise ConfigError(f"{section}: expected a table, got {table!r}; write [{section}] and its settings below it.")
 
 
-def _assign(tables: dict[str, Any], assignment: str) -> None:
+def _drop_replaced(tables: dict[str, Any], given: Mapping[tuple[str, ...], Any]) -> None:
+    """Take out of the file's tables what belongs to the source, or the split method, that another one replaces."""
+    if ("data", "path") in given or ("data", "dataset") in given:
+        keys = ("path", "dataset", "options") + (("columns",) if ("data", "dataset") in given else ())
+        for key in keys:
+            tables.get("data", {}).pop(key, None)
+    table = tables.get("split", {})
+    written = table.get("method", GlobalTimeSplit.method)
+    chosen = given.get(("split", "method"), written)
+    # A key that neither method has is a mistake in the file, and stays there to be reported.
+    if {str(written), str(chosen)} <= set(_SPLITS):
+        for key in set(_SPLITS[written].model_fields) - set(_SPLITS[chosen].model_fields):
+            table.pop(key, None)
+
+
+def _parse_assignment(assignment: str) -> tuple[tuple[str, ...], Any]:
     dotted, equals, text = assignment.partition("=")
-    *sections, key = (part.strip() for part in dotted.split("."))
-    if not equals or not sections or not all((*sections, key)):
+    names = tuple(part.strip() for part in dotted.split("."))
+    if not equals or len(names) < 2 or not all(names):
         raise ConfigError(f"--set: expected SECTION.KEY=VALUE, such as model.n_factors=128, got {assignment!r}.")
-    _check_names("section", sections[:1], _SECTIONS)
-    if sections == ["models"]:
+    _check_names("section", names[:1], _SECTIONS)
+    if names[0] == "models" and len(names) == 2:
         raise ConfigError(f"--set: expected models.LABEL.KEY=VALUE, got {assignment!r}.")
+    return names, _value(text.strip())
+
+
+def _assign(tables: dict[str, Any], names: tuple[str, ...], value: Any) -> None:
+    *sections, key = names
     table = tables
     for name in sections:
         table = table.setdefault(name, {})
         _check_table(".".join(sections), table)
-    if sections == ["split"] and key == "method" and table.get("method") != text:
-        table.clear()
-    table[key] = _value(text.strip())
+    table[key] = value
 
 
 def _value(text: str) -> Any:

@@ -11,9 +11,10 @@ from recsys_core.cli.run_config import (
     GlobalTimeSplit,
     LeaveLastSplit,
     ModelRequest,
+    RandomSplit,
     UsersSplit,
-    data_flags,
     read_run_config,
+    run_flags,
 )
 from recsys_core.errors import ConfigError, FormatError
 
@@ -116,23 +117,56 @@ def test_flags_win_over_set_and_set_over_the_file(toml: Path) -> None:
 
 
 def test_another_source_replaces_the_files(toml: Path) -> None:
-    run = read_run_config(toml, flags={"data": data_flags(None, "ml-100k", None)})
+    run = read_run_config(toml, flags=run_flags(dataset="ml-100k"))
     assert (run.data.path, run.data.dataset, run.data.columns) == (None, "ml-100k", {})
-    run = read_run_config(toml, flags={"data": data_flags(Path("b.csv"), None, None)})
+    run = read_run_config(toml, flags=run_flags(path=Path("b.csv")))
     assert run.data.path == "b.csv"
     assert run.data.columns == {"user_id": "person", "item_id": "film"}
 
 
-def test_another_split_does_not_inherit_settings(toml: Path) -> None:
-    assert read_run_config(toml, flags={"split": {"method": "leave_last"}}).split == LeaveLastSplit()
+def test_another_source_keeps_what_the_command_line_says(toml: Path) -> None:
+    run = read_run_config(toml, ["data.options.cache_dir=c"], flags=run_flags(dataset="ml-100k"))
+    assert run.data.options == {"cache_dir": "c"}
+    run = read_run_config(toml, ["data.dataset=ml-100k"])
+    assert (run.data.path, run.data.dataset, run.data.columns) == (None, "ml-100k", {})
+
+
+def test_another_split_inherits_what_it_has_too(toml: Path) -> None:
+    assert read_run_config(toml, flags=run_flags(split="leave_last")).split == LeaveLastSplit()
     assert read_run_config(toml, ["split.method=leave_last", "split.n=2"]).split == LeaveLastSplit(n=2)
-    assert read_run_config(toml, flags={"split": {"method": "users"}}).split == UsersSplit(history_fraction=0.5)
+    assert read_run_config(toml, flags=run_flags(split="users")).split == UsersSplit(history_fraction=0.5)
+    toml.write_text(RUN.replace("history_fraction", "test_fraction"), "utf-8")
+    assert read_run_config(toml, flags=run_flags(split="random")).split == RandomSplit(test_fraction=0.5)
+
+
+@pytest.mark.parametrize("file", [True, False])
+@pytest.mark.parametrize(
+    ("assignments", "flag"),
+    [
+        (["split.test_fraction=0.3"], "random"),
+        (["split.method=random", "split.test_fraction=0.3"], None),
+        (["split.test_fraction=0.3", 'split.method = "random"'], None),
+        (["split.test_fraction=0.3", "split.method=leave_last"], "random"),
+    ],
+)
+def test_settings_of_the_split_hold_wherever_its_method_is_said(
+    toml: Path, file: bool, assignments: list[str], flag: str | None
+) -> None:
+    run = read_run_config(toml if file else None, assignments, flags=run_flags(split=flag))
+    assert run.split == RandomSplit(test_fraction=0.3)
+
+
+def test_a_setting_that_the_split_has_not_is_an_error_if_nothing_replaced_it(toml: Path) -> None:
+    with pytest.raises(ConfigError, match="has no setting 'n'"):
+        read_run_config(toml, ["split.n=2"], flags=run_flags(split="random"))
+    toml.write_text(RUN.replace("history_fraction", "histroy_fraction"), "utf-8")
+    with pytest.raises(ConfigError, match="has no setting 'histroy_fraction'"):
+        read_run_config(toml, flags=run_flags(split="random"))
 
 
 def test_columns() -> None:
-    flags = data_flags(None, None, "user_id=person, weight=")
-    assert flags["columns"] == {"user_id": "person", "weight": None}
-    assert data_flags(None, None, None)["columns"] is None
+    assert run_flags(columns="user_id=person, weight=")["data"]["columns"] == {"user_id": "person", "weight": None}
+    assert run_flags()["data"]["columns"] is None
 
 
 @pytest.mark.parametrize(
@@ -141,6 +175,7 @@ def test_columns() -> None:
         ("[modle]\nname='als'", ConfigError, "Did you mean 'model'"),
         ("[data]\npth='x'", ConfigError, "did you mean 'path'"),
         ("[data]\ntime_unit='h'", ConfigError, "time_unit"),
+        ("[split]\nmethod=['users']", ConfigError, "expected one of global_time"),
         ("[split]\nmethod='randm'", ConfigError, "Did you mean 'random'"),
         ("[split]\nn=3", ConfigError, "has no setting 'n'"),
         ("[split]\ntest_fraction=1.5", ConfigError, "less than 1"),

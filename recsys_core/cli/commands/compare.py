@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -52,14 +52,10 @@ def compare(
     """
     from recsys_core import metrics
     from recsys_core.cli.experiment import leading_metric, paired_text, run_trials, trial_rows
-    from recsys_core.cli.run_config import data_flags, read_run_config
+    from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions, make_split
 
-    flags: dict[str, Any] = {
-        "data": data_flags(path, dataset, columns),
-        "split": {"method": split},
-        "evaluate": {"k": k, "metrics": metric},
-    }
+    flags = run_flags(path=path, dataset=dataset, columns=columns, split=split, k=k, metric=metric)
     run = read_run_config(config, settings or (), flags=flags)
     requests = run.models(models or ())
     parts = make_split(load_interactions(run.data), run.split)

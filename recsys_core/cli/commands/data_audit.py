@@ -35,10 +35,10 @@ def data_audit(
 
     Exits with 3 if the data cannot be used, so that a pipeline stops there; warnings do not.
     """
-    from recsys_core.cli.run_config import data_flags, read_run_config
+    from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import audit_source
 
-    flags = {"data": data_flags(path, dataset, columns)}
+    flags = run_flags(path=path, dataset=dataset, columns=columns)
     run = read_run_config(config, settings or (), flags=flags)
     report = audit_source(run.data)
     out.data(report.to_dict())

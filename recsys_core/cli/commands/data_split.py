@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,14 +37,11 @@ def data_split(
     The files have the columns user_id, item_id, weight and, where known, datetime. A split by users writes a third
     file, history.parquet: what a model is told about the held-out users.
     """
-    from recsys_core.cli.run_config import data_flags, read_run_config
+    from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions, make_split
     from recsys_core.errors import ConfigError
 
-    flags: dict[str, Any] = {
-        "data": data_flags(path, dataset, columns),
-        "split": {"method": split},
-    }
+    flags = run_flags(path=path, dataset=dataset, columns=columns, split=split)
     run = read_run_config(config, settings or (), flags=flags)
     parts = make_split(load_interactions(run.data), run.split)
     named = {"train": parts.train, "test": parts.test, "history": parts.history}

@@ -59,15 +59,11 @@ def evaluate(
     """
     from recsys_core.bundle.manifest import MANIFEST
     from recsys_core.cli.experiment import run_trials
-    from recsys_core.cli.run_config import data_flags, read_run_config
+    from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions, make_split
     from recsys_core.errors import ConfigError
 
-    flags: dict[str, Any] = {
-        "data": data_flags(path, dataset, columns),
-        "split": {"method": split},
-        "evaluate": {"k": k, "metrics": metric},
-    }
+    flags = run_flags(path=path, dataset=dataset, columns=columns, split=split, k=k, metric=metric)
     run = read_run_config(config, settings or (), flags=flags)
     if model is not None and (Path(model) / MANIFEST).is_file():
         if split is not None:

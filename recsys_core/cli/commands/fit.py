@@ -42,12 +42,12 @@ def fit(
     """
     from recsys_core.bundle import save_bundle
     from recsys_core.bundle.manifest import read_manifest
-    from recsys_core.cli.run_config import data_flags, read_run_config
+    from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions
     from recsys_core.errors import FormatError
     from recsys_core.registry import create
 
-    flags = {"data": data_flags(path, dataset, columns)}
+    flags = run_flags(path=path, dataset=dataset, columns=columns)
     run = read_run_config(config, settings or (), flags=flags)
     request = run.model(model)
     recommender = create(request.name, **request.settings)
