@@ -14,6 +14,15 @@
 #include "recsys/errors.hpp"
 #include "tests/check.hpp"
 
+// GCC says it by a macro of its own, Clang by a feature.
+#if defined(__SANITIZE_THREAD__)
+#define RECSYS_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RECSYS_THREAD_SANITIZER 1
+#endif
+#endif
+
 using recsys::parallel_for;
 
 namespace {
@@ -122,7 +131,7 @@ TEST(callers_on_several_threads_do_not_disturb_each_other) {
   CHECK(n_wrong == 0);
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which ends a forked child that starts a thread
+#if !defined(RECSYS_THREAD_SANITIZER)  // which ends a forked child that starts a thread
 TEST(a_forked_child_has_a_pool) {
   check_each_task_runs_once(100, 4);
   const pid_t child = fork();
