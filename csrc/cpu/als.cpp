@@ -74,7 +74,7 @@ void sweep_cg(const Side& side, const PaddedMatrix& given, const std::vector<dou
       prior.row(i)[j] = static_cast<float>(gram[static_cast<std::size_t>(i * f + j)] + ridge);
     }
   }
-  std::vector<AlignedBuffer<float>> scratch(static_cast<std::size_t>(resolve_threads(options.n_threads)));
+  std::vector<AlignedBuffer<float>> scratch(static_cast<std::size_t>(options.n_threads));
   parallel_for(side.schedule.n_tasks(), options.n_threads, [&](std::int64_t task, std::int64_t thread) {
     AlignedBuffer<float>& work = scratch[static_cast<std::size_t>(thread)];
     if (work.size() == 0) work = zeroed_floats(4 * cg_block * ld);
@@ -123,8 +123,10 @@ AlsSolver resolve_solver(AlsSolver solver, std::int64_t n_factors) {
   return n_factors <= widest_cholesky ? AlsSolver::cholesky : AlsSolver::cg;
 }
 
-void als(const CsrView& interactions, const AlsOptions& options, MatrixView<float> user_factors,
+void als(const CsrView& interactions, const AlsOptions& given, MatrixView<float> user_factors,
          MatrixView<float> item_factors, const AlsMonitor& monitor) {
+  AlsOptions options = given;
+  options.n_threads = resolve_threads(given.n_threads);
   const std::int64_t f = user_factors.cols();
   check_options(options);
   if (f < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(f));

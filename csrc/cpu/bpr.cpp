@@ -289,7 +289,7 @@ void bpr(const CsrView& interactions, const BprOptions& options, MatrixView<floa
   // One block's schedule is serial, and then draws from all items as the free one does.
   const bool blocked = options.deterministic && bpr_blocks(interactions) > 1;
   BprOptions run = options;
-  if (options.deterministic && !blocked) run.n_threads = 1;
+  run.n_threads = options.deterministic && !blocked ? 1 : resolve_threads(options.n_threads);
   Groups groups;
   for (std::int64_t epoch = 0; epoch < run.n_epochs; ++epoch) {
     const Progress progress = blocked ? blocked_epoch(interactions, run, epoch, groups, model)

@@ -102,16 +102,17 @@ void run(const CsrView& histories, const Weights& weights, const Filters& filter
   }
   cpu::check_arguments(filters, ranking, n_queries, n_items);
 
+  const std::int64_t width = resolve_threads(n_threads);
   const std::vector<std::int32_t> rows = rows_named(histories);
-  parallel_for(static_cast<std::int64_t>(rows.size()), n_threads,
+  parallel_for(static_cast<std::int64_t>(rows.size()), width,
                [&](std::int64_t task, std::int64_t) { weights.check_row(rows[static_cast<std::size_t>(task)]); });
 
   const auto& kernels = cpu::kernels();
   const std::int64_t k = ranking.indices.cols();
   const std::int64_t n_blocks = (n_items + block_items - 1) / block_items;
   const cpu::Admissible admissible(filters, n_items);
-  std::vector<Scratch> scratches(static_cast<std::size_t>(resolve_threads(n_threads)));
-  parallel_for(n_queries, n_threads, [&](std::int64_t query, std::int64_t thread) {
+  std::vector<Scratch> scratches(static_cast<std::size_t>(width));
+  parallel_for(n_queries, width, [&](std::int64_t query, std::int64_t thread) {
     Scratch& scratch = scratches[static_cast<std::size_t>(thread)];
     scratch.scores.assign(static_cast<std::size_t>(n_blocks * block_items), 0.0F);
     scratch.candidates.resize(static_cast<std::size_t>(cpu::TopSelector::capacity(k, admissible.count())));

@@ -83,8 +83,9 @@ CsrMatrix row_neighbors(const CsrView& vectors, std::int64_t k, std::int64_t n_t
   }
   const RowSchedule schedule = schedule_rows(costs);
   std::vector<std::vector<Neighbor>> best(static_cast<std::size_t>(n));
-  std::vector<Accumulator> accumulators(static_cast<std::size_t>(resolve_threads(n_threads)));
-  parallel_for(schedule.n_tasks(), n_threads, [&](std::int64_t task, std::int64_t thread) {
+  const std::int64_t width = resolve_threads(n_threads);
+  std::vector<Accumulator> accumulators(static_cast<std::size_t>(width));
+  parallel_for(schedule.n_tasks(), width, [&](std::int64_t task, std::int64_t thread) {
     Accumulator& sums = accumulators[static_cast<std::size_t>(thread)];
     sums.prepare(n);
     const std::int64_t stop = schedule.starts[static_cast<std::size_t>(task) + 1];

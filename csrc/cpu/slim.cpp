@@ -88,16 +88,17 @@ CsrMatrix slim(const CsrView& interactions, const SlimOptions& options, const Sl
   }
   const cpu::KernelTable& kernels = cpu::kernels();
   const std::int64_t n = interactions.cols;
-  const AlignedBuffer<float> gram = gram_of_columns(interactions, options.n_threads);
+  const std::int64_t n_threads = resolve_threads(options.n_threads);
+  const AlignedBuffer<float> gram = gram_of_columns(interactions, n_threads);
   std::vector<Column> columns(static_cast<std::size_t>(n));
   // Weights and pull of the column at hand, one pair a thread.
   const std::int64_t width = padded_width(n);
-  std::vector<AlignedBuffer<float>> scratch(static_cast<std::size_t>(resolve_threads(options.n_threads)));
+  std::vector<AlignedBuffer<float>> scratch(static_cast<std::size_t>(n_threads));
 
   const std::int64_t step = std::max<std::int64_t>(64, (n + 49) / 50);
   for (std::int64_t first = 0; first < n; first += step) {
     const std::int64_t count = std::min(step, n - first);
-    parallel_for(count, options.n_threads, [&](std::int64_t task, std::int64_t thread) {
+    parallel_for(count, n_threads, [&](std::int64_t task, std::int64_t thread) {
       AlignedBuffer<float>& work = scratch[static_cast<std::size_t>(thread)];
       if (work.size() == 0) work = zeroed_floats(checked_product(2, width));
       float* const weights = work.data();

@@ -88,7 +88,7 @@ std::int64_t solve_scheduled(const CsrView& rows, const RowSchedule& schedule, c
                              std::span<const float> item_offset, float* out, std::int64_t out_ld,
                              std::int64_t n_threads) {
   const cpu::KernelTable& kernels = cpu::kernels();
-  std::vector<Workspace> workspaces(static_cast<std::size_t>(resolve_threads(n_threads)));
+  std::vector<Workspace> workspaces(static_cast<std::size_t>(n_threads));
   std::atomic<std::int64_t> failed{rows.rows()};
   parallel_for(schedule.n_tasks(), n_threads, [&](std::int64_t task, std::int64_t thread) {
     Workspace& work = workspaces[static_cast<std::size_t>(thread)];
@@ -120,7 +120,7 @@ std::vector<double> gram(const Strided& factors, std::int64_t n_threads) {
   const std::int64_t block_size = checked_product(matrix_rows(f), ld);
   const bool in_place = factors.ld % 16 == 0;  // padded rows can be read where they are
   AlignedBuffer<float> partial = zeroed_floats(checked_product(n_blocks, block_size));
-  std::vector<AlignedBuffer<float>> panels(static_cast<std::size_t>(resolve_threads(n_threads)));
+  std::vector<AlignedBuffer<float>> panels(static_cast<std::size_t>(n_threads));
 
   parallel_for(n_blocks, n_threads, [&](std::int64_t block, std::int64_t thread) {
     AlignedBuffer<float>& panel = panels[static_cast<std::size_t>(thread)];
@@ -180,7 +180,7 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, Matri
   const RowSchedule schedule = schedule_rows(row_costs(histories, detail::factorization_cost(f)));
   const std::int64_t failed = detail::solve_scheduled(histories, schedule, {factors.data(), factors.rows(), f, f},
                                                       {prior.data(), static_cast<std::size_t>(prior.size())}, weights,
-                                                      item_offset, out.data(), f, n_threads);
+                                                      item_offset, out.data(), f, resolve_threads(n_threads));
   if (failed < 0) return;
   throw DataError("the system of row " + std::to_string(failed) +
                   " of histories must be positive definite in float32, but a pivot is not; raise the regularization "
@@ -190,7 +190,7 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, Matri
 void gram(MatrixView<const float> factors, MatrixView<float> out, std::int64_t n_threads) {
   if (factors.cols() < 1) throw ShapeError("factors must have at least one column, got 0");
   const std::vector<double> sums =
-      detail::gram({factors.data(), factors.rows(), factors.cols(), factors.cols()}, n_threads);
+      detail::gram({factors.data(), factors.rows(), factors.cols(), factors.cols()}, resolve_threads(n_threads));
   std::transform(sums.begin(), sums.end(), out.data(), [](double sum) { return static_cast<float>(sum); });
 }
 

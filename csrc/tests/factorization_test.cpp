@@ -2,6 +2,10 @@
 #include <cmath>
 #include <vector>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include "recsys/als.hpp"
 #include "recsys/bpr.hpp"
 #include "recsys/dispatch.hpp"
@@ -123,6 +127,59 @@ TEST(slim_and_neighbors_run_on_several_threads) {
   CHECK(neighbors.view().row_size(0) == 0);
   CHECK(neighbors.view().row_size(1) == 5);
 }
+
+#if defined(__linux__)
+// Leaves this thread one of its processors, until lift() or the end of the scope gives it all of them back.
+class OneProcessor {
+ public:
+  OneProcessor() {
+    CHECK(sched_getaffinity(0, sizeof(before_), &before_) == 0);
+    cpu_set_t first;
+    CPU_ZERO(&first);
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (!CPU_ISSET(cpu, &before_)) continue;
+      CPU_SET(cpu, &first);
+      break;
+    }
+    CHECK(sched_setaffinity(0, sizeof(first), &first) == 0);
+  }
+  ~OneProcessor() { lift(); }
+  OneProcessor(const OneProcessor&) = delete;
+  OneProcessor& operator=(const OneProcessor&) = delete;
+
+  void lift() const { sched_setaffinity(0, sizeof(before_), &before_); }
+
+ private:
+  cpu_set_t before_;
+};
+
+TEST(processors_that_come_free_during_a_fit_do_no_harm) {
+  const CsrMatrix matrix = random_matrix(400, 300, 0.1, 8);
+  const CsrMatrix want = slim(matrix.view(), {}, nullptr);
+  {
+    const OneProcessor narrow;
+    const CsrMatrix weights = slim(matrix.view(), {}, [&](std::int64_t, std::int64_t) {
+      narrow.lift();
+      return false;
+    });
+    CHECK(weights.indices == want.indices && weights.values == want.values);
+  }
+  for (const AlsSolver solver : {AlsSolver::cholesky, AlsSolver::cg}) {
+    const OneProcessor narrow;
+    std::vector<float> users(400 * 5), items(300 * 5);
+    AlsOptions options;
+    options.n_iterations = 3;
+    options.solver = solver;
+    AlsMonitor monitor;
+    monitor.after_iteration = [&](std::int64_t, double) {
+      narrow.lift();
+      return false;
+    };
+    als(matrix.view(), options, {users.data(), 400, 5}, {items.data(), 300, 5}, monitor);
+    for (const float value : users) CHECK(std::isfinite(value));
+  }
+}
+#endif
 
 TEST(a_schedule_holds_each_row_of_some_cost_once_and_dear_rows_first) {
   RandomStream random(6, 0);

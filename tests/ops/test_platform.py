@@ -56,6 +56,34 @@ def test_threads_honour_the_affinity_mask() -> None:
     assert 1 <= ops.max_threads() <= len(os.sched_getaffinity(0))
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "ops.slim(data, l1=1.0, l2=1.0, callback=lift)",
+        "ops.als(data, 5, n_iterations=3, solver='cholesky', callback=lift)",
+        "ops.als(data, 5, n_iterations=3, solver='cg', callback=lift)",
+        "ops.bpr(data, 5, n_epochs=3, callback=lift)",
+    ],
+)
+def test_processors_that_come_free_during_a_fit_do_no_harm(call: str) -> None:
+    code = f"""
+import os
+import scipy.sparse as sp
+from recsys_core import ops
+every = os.sched_getaffinity(0)
+def lift(*progress):
+    os.sched_setaffinity(0, every)
+data = sp.random(2000, 400, 0.05, "csr", "float32", random_state=0)
+os.sched_setaffinity(0, {{min(every)}})
+{call}
+assert os.sched_getaffinity(0) == every
+print("done")
+"""
+    done = run_python(code)
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_starts_threads_of_its_own() -> None:
     code = """

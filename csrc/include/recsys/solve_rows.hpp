@@ -37,6 +37,7 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, Matri
 // a block is summed in float32, the blocks in double and in order.  n f^2 / 2 multiply-adds.
 void gram(MatrixView<const float> factors, MatrixView<float> out, std::int64_t n_threads);
 
+// What operations are made of; here n_threads is a number from resolve_threads.
 namespace detail {
 
 // A matrix whose rows are `ld` floats apart.
