@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import scipy.sparse as sp
 
 from recsys_core.data import Histories, IdMap
-from recsys_core.errors import ConfigError, DataError, DTypeError, ShapeError, UnknownIdError
+from recsys_core.errors import ConfigError, DataError, ShapeError, UnknownIdError
+from recsys_core.models.arrays import pattern, positions, require_csr
 from recsys_core.models.forms import DotForm, Form, StaticForm
 from recsys_core.models.query import OnUnknown, as_ids, resolve_items, resolve_query
 from recsys_core.types import CSR, IndexArray, Ranking
@@ -174,18 +174,29 @@ class FittedModel:
             given = "neither" if user_index is None else "both"
             raise DataError(f"recommend: expected either users or histories, got {given}; give exactly one.")
         _check_k(k)
+        n_items = len(self.items)
+        allow, deny = (
+            None if listed is None else positions(listed, name, n_items)
+            for listed, name in ((allow, "allow"), (deny, "deny"))
+        )
         if user_index is not None:
-            user_index = self._checked_users(user_index)
+            user_index = positions(user_index, "user_index", len(self.users))
             seen = self.histories.rows(user_index) if filter_seen or not self.form.accepts_users else None
             asked = None if self.form.accepts_users else seen
+            n_queries = len(user_index)
         else:
             assert histories is not None
             self._check_histories_accepted()
-            seen = asked = histories if isinstance(histories, Histories) else _from_csr(histories, len(self.items))
+            asked = histories if isinstance(histories, Histories) else _from_csr(histories, n_items)
+            seen, n_queries = asked, len(asked)
+            if len(asked.indices) and asked.indices.max() >= n_items:
+                raise DataError(f"histories: expected item positions below {n_items}, got {asked.indices.max()}.")
         by_user = user_index if self.form.accepts_users else None
+        if exclude is not None:
+            exclude = require_csr(exclude, "exclude", (n_queries, n_items))
         if filter_seen:
             assert seen is not None
-            exclude = _merged(seen.to_csr(len(self.items)), exclude)
+            exclude = _merged(seen.to_csr(n_items), exclude)
         return self._rank(by_user, asked, k, exclude, allow, deny, n_threads)
 
     def similar_items(self, item_ids: Any, k: int = 10, *, n_threads: int = 0) -> pl.DataFrame:
@@ -251,28 +262,12 @@ class FittedModel:
             }
         )
 
-    def _checked_users(self, user_index: IndexArray) -> IndexArray:
-        user_index = np.asarray(user_index)
-        if user_index.size and user_index.dtype.kind not in "iu":
-            raise DTypeError(
-                f"user_index: expected integers, got {user_index.dtype}; pass np.flatnonzero(mask) for a mask, "
-                "and use recommend(users=...) for ids."
-            )
-        user_index = user_index.astype(np.int64, copy=False)
-        if user_index.ndim != 1:
-            raise ShapeError(f"user_index: expected one dimension, got shape {user_index.shape}.")
-        outside = (user_index < 0) | (user_index >= len(self.users))
-        if outside.any():
-            first = int(user_index[outside][0])
-            raise DataError(f"user_index: expected positions from 0 to {len(self.users) - 1}, got {first}.")
-        return user_index
-
     def _check_histories_accepted(self) -> None:
         if not self.form.accepts_histories:
             name = self.provenance.name or "this model"
             raise DataError(
                 f"histories: {name} answers only for users it was trained on; "
-                "pass users=..., or use a model that folds in histories (als, item_knn, ease)."
+                "pass users=..., or use a model that answers histories."
             )
 
 
@@ -288,18 +283,11 @@ def _interleaved(ranking: Ranking, popular: Ranking, fallback: npt.NDArray[np.bo
 
 
 def _from_csr(matrix: CSR, n_items: int) -> Histories:
-    if matrix.shape[1] != n_items:
-        raise ShapeError(f"histories: expected {n_items} columns, one an item, got shape {matrix.shape}.")
-    return Histories(
-        np.asarray(matrix.indptr, np.int64), np.asarray(matrix.indices, np.int32), np.asarray(matrix.data, np.float32)
-    )
+    matrix = require_csr(matrix, "histories", (None, n_items))
+    indices = positions(matrix.indices, "histories.indices", n_items)
+    return Histories(matrix.indptr.astype(np.int64), indices.astype(np.int32), matrix.data)
 
 
 def _merged(seen: CSR, exclude: CSR | None) -> CSR:
-    if exclude is None:
-        return seen
-    if exclude.shape != seen.shape:
-        raise ShapeError(f"exclude: expected shape {seen.shape}, got {exclude.shape}.")
     # Only the structure counts, and a stored zero must survive the sum.
-    ones = [sp.csr_matrix((np.ones(m.nnz, np.float32), m.indices, m.indptr), shape=m.shape) for m in (seen, exclude)]
-    return ones[0] + ones[1]
+    return seen if exclude is None else pattern(seen) + pattern(exclude)

@@ -15,7 +15,7 @@ form               score of item *i*                                           w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
@@ -25,11 +25,19 @@ import scipy.sparse as sp
 from recsys_core import ops
 from recsys_core.data import Histories
 from recsys_core.errors import DataError, FormatError, ShapeError
+from recsys_core.models.arrays import finite_csr, finite_floats, pattern
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
 __all__ = ["DotForm", "FoldIn", "Form", "ItemItemForm", "StaticForm", "form_from_state"]
 
 State: TypeAlias = dict[str, "np.ndarray[Any, Any]"]
+
+
+class _Picklable:
+    """The compiled indices are built at first use and cannot be pickled: only the fields are."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {part.name: getattr(self, part.name) for part in fields(self)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +67,22 @@ class FoldIn:
     target: tuple[float, float]
     item_offset: FloatArray | None = None
 
+    def __post_init__(self) -> None:
+        n_factors = np.shape(self.prior)[0] if np.ndim(self.prior) else None
+        prior = finite_floats(self.prior, "fold_in.prior", n_factors, n_factors)
+        try:
+            np.linalg.cholesky(prior.astype(np.float64))
+        except np.linalg.LinAlgError:
+            raise DataError(
+                "fold_in.prior: expected a positive definite matrix, got one that is not; add a regularization."
+            ) from None
+        object.__setattr__(self, "prior", prior)
+        if self.item_offset is not None:
+            object.__setattr__(self, "item_offset", finite_floats(self.item_offset, "fold_in.item_offset", None))
+
 
 @dataclass(frozen=True, eq=False)
-class DotForm:
+class DotForm(_Picklable):
     """Scores are inner products of a query vector with the item factors.
 
     Parameters
@@ -85,16 +106,17 @@ class DotForm:
     def __post_init__(self) -> None:
         if self.user_factors is None and self.fold_in is None:
             raise DataError("DotForm: expected user_factors or fold_in, got neither; without one there is no query.")
-        n_factors = self.item_factors.shape[1]
-        if self.user_factors is not None and self.user_factors.shape[1] != n_factors:
-            raise ShapeError(
-                f"user_factors: expected shape (n_users, {n_factors}) to match item_factors, "
-                f"got {self.user_factors.shape}."
-            )
-        if self.fold_in is not None and self.fold_in.prior.shape != (n_factors, n_factors):
-            raise ShapeError(
-                f"fold_in.prior: expected shape ({n_factors}, {n_factors}), got {self.fold_in.prior.shape}."
-            )
+        item_factors = finite_floats(self.item_factors, "item_factors", None, None)
+        n_items, n_factors = item_factors.shape
+        object.__setattr__(self, "item_factors", item_factors)
+        if self.item_bias is not None:
+            object.__setattr__(self, "item_bias", finite_floats(self.item_bias, "item_bias", n_items))
+        if self.user_factors is not None:
+            object.__setattr__(self, "user_factors", finite_floats(self.user_factors, "user_factors", None, n_factors))
+        if self.fold_in is not None:
+            finite_floats(self.fold_in.prior, "fold_in.prior", n_factors, n_factors)
+            if self.fold_in.item_offset is not None:
+                finite_floats(self.fold_in.item_offset, "fold_in.item_offset", n_items)
 
     @property
     def n_items(self) -> int:
@@ -184,7 +206,7 @@ class DotForm:
 
 
 @dataclass(frozen=True, eq=False)
-class ItemItemForm:
+class ItemItemForm(_Picklable):
     """Scores are a history times an item-to-item matrix.
 
     Parameters
@@ -203,9 +225,13 @@ class ItemItemForm:
     accepts_histories: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        shape = self.weights.shape
-        if len(shape) != 2 or shape[0] != shape[1]:
-            raise ShapeError(f"weights: expected a square (n_items, n_items) matrix, got shape {shape}.")
+        n_items = self.weights.shape[0] if self.weights.ndim else None
+        if sp.issparse(self.weights):
+            if self.weights.shape != (n_items, n_items):
+                raise ShapeError(f"weights: expected shape ({n_items}, {n_items}), got {self.weights.shape}.")
+            object.__setattr__(self, "weights", finite_csr(self.weights, "weights"))
+        else:
+            object.__setattr__(self, "weights", finite_floats(self.weights, "weights", n_items, n_items))
 
     @property
     def n_items(self) -> int:
@@ -225,11 +251,9 @@ class ItemItemForm:
     ) -> Ranking:
         """Top k of each query, by the order rule of :class:`~recsys_core.types.Ranking`."""
         assert histories is not None
-        queries = histories.to_csr(self.n_items)
+        queries: CSR = histories.to_csr(self.n_items)
         if self.binary:
-            queries = sp.csr_matrix(
-                (np.ones(queries.nnz, np.float32), queries.indices, queries.indptr), shape=queries.shape
-            )
+            queries = pattern(queries)
         return ops.item_item_topk(
             queries, self.weights, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads
         )
@@ -260,7 +284,7 @@ class ItemItemForm:
 
 
 @dataclass(frozen=True, eq=False)
-class StaticForm:
+class StaticForm(_Picklable):
     """One score an item, the same for everybody.
 
     Parameters
@@ -271,6 +295,9 @@ class StaticForm:
 
     kind: ClassVar[str] = "static"
     scores: FloatArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", finite_floats(self.scores, "scores", None))
 
     accepts_users: ClassVar[bool] = True
     accepts_histories: ClassVar[bool] = True
@@ -306,7 +333,7 @@ class StaticForm:
         """Not available: one score an item says nothing about likeness."""
         raise DataError(
             "similar_items: expected a model that relates items to each other, got one with a single score an item; "
-            "use item_knn, ease or als."
+            "use one with factors or item-to-item weights."
         )
 
     def state(self) -> tuple[State, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -47,6 +47,10 @@ class Query:
 
 def as_ids(values: Any) -> pl.Series:
     """One id, or any sequence of ids, as a series."""
+    if isinstance(values, Iterator):
+        values = list(values)
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        values = values.item()
     if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
         return to_series([values], "ids")
     return to_series(values, "ids")

@@ -24,9 +24,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called as ``progress(done, total)`` while a model trains."""
 
 
-def _silent(done: int, total: int) -> None: ...
-
-
 class Recommender(ABC):
     """Base of every recommender.
 
@@ -102,7 +99,13 @@ class Recommender(ABC):
                 f"interactions: expected Interactions, got {type(interactions).__name__}; "
                 "make them with Interactions.from_frame, from_csr or read."
             )
-        form = self.fit_form(interactions, progress or _silent)
+
+        def report(done: int, total: int) -> None:
+            # What a progress bar returns must not reach a core that takes a true value for "stop".
+            if progress is not None:
+                progress(done, total)
+
+        form = self.fit_form(interactions, report)
         if not isinstance(form, Form):
             raise PluginError(
                 f"{type(self).__name__}.fit_form: expected a DotForm, ItemItemForm or StaticForm, "

@@ -102,7 +102,7 @@ def small() -> FittedModel:
             DTypeError,
             (
                 "user_index: expected integers, got float64; pass np.flatnonzero(mask) for a mask, "
-                "and use recommend(users=...) for ids."
+                "and use recommend(...) for ids."
             ),
         ),
         (
@@ -110,13 +110,13 @@ def small() -> FittedModel:
             DTypeError,
             (
                 "user_index: expected integers, got bool; pass np.flatnonzero(mask) for a mask, "
-                "and use recommend(users=...) for ids."
+                "and use recommend(...) for ids."
             ),
         ),
         (
             {"histories": sp.csr_matrix((1, 4), dtype=np.float32)},
             ShapeError,
-            "histories: expected 3 columns, one an item, got shape (1, 4).",
+            "histories: expected shape (any, 3), got (1, 4).",
         ),
         (
             {"user_index": [0], "exclude": sp.csr_matrix((2, 3), dtype=np.float32)},
