@@ -114,8 +114,8 @@ def _from_pandas(native: Any, name: str) -> pl.Series:
 
 def _from_objects(values: Sequence[Any], name: str) -> pl.Series:
     kinds = set(map(type, values)) - {type(None)}
-    if kinds and kinds <= {float, int}:
-        return pl.Series(name, values, dtype=pl.Float64 if float in kinds else None)
+    if float in kinds and kinds <= {float, int}:
+        return pl.Series(name, values, dtype=pl.Float64)
     if float in kinds:
         # A missing string is often a float NaN, the one object that differs from itself.
         values = [None if isinstance(value, float) and value != value else value for value in values]

@@ -6,13 +6,13 @@ import datetime as dt
 import hashlib
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from recsys_core.data.frames import to_series
-from recsys_core.data.validation import check_ids, raise_first
+from recsys_core.data.validation import ID_DTYPES, check_ids, raise_first
 from recsys_core.errors import DataError, DTypeError, FormatError
 
 if TYPE_CHECKING:
@@ -22,19 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["IdMap"]
 
-_DTYPES: Final[dict[str, Any]] = {
-    "int8": pl.Int8,
-    "int16": pl.Int16,
-    "int32": pl.Int32,
-    "int64": pl.Int64,
-    "uint8": pl.UInt8,
-    "uint16": pl.UInt16,
-    "uint32": pl.UInt32,
-    "uint64": pl.UInt64,
-    "string": pl.String,
-    "date": pl.Date,
-}
-
 
 class IdMap:
     """Unique ids in a fixed order; the position of an id is its index.
@@ -42,7 +29,7 @@ class IdMap:
     Parameters
     ----------
     ids
-        Integers of any width, strings, categories (kept as strings) or dates: a list, an array or a series.
+        Integers of up to 64 bits, strings, categories (kept as strings) or dates: a list, an array or a series.
         Their order is kept.
 
     Raises
@@ -50,7 +37,7 @@ class IdMap:
     DataError
         If an id is null or occurs twice, or the ids mix types.
     DTypeError
-        If the ids are floats, booleans or other objects.
+        If the ids are floats, booleans, wider integers or other objects.
 
     Notes
     -----
@@ -91,7 +78,7 @@ class IdMap:
     @property
     def dtype(self) -> str:
         """Name of the type of the ids: ``int8`` to ``uint64``, ``string`` or ``date``."""
-        return next(name for name, dtype in _DTYPES.items() if dtype == self._ids.dtype)
+        return next(name for name, dtype in ID_DTYPES.items() if dtype == self._ids.dtype)
 
     def index_of(self, values: Any, *, missing: int = -1) -> IndexArray:
         """Look up the indices of ids.
@@ -185,10 +172,10 @@ class IdMap:
                 raise TypeError(f"ids is {type(ids).__name__}")
             if dtype == "date":
                 ids = [dt.date.fromisoformat(value) for value in ids]
-            return cls(pl.Series("ids", ids, dtype=_DTYPES[dtype], strict=True))
+            return cls(pl.Series("ids", ids, dtype=ID_DTYPES[dtype], strict=True))
         except (KeyError, TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
             raise FormatError(
-                f'text: expected an id map, {{"dtype": one of {", ".join(_DTYPES)}, "ids": [...]}}; {error!r}'
+                f'text: expected an id map, {{"dtype": one of {", ".join(ID_DTYPES)}, "ids": [...]}}; {error!r}'
             ) from error
 
     @cached_property

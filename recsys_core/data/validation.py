@@ -7,7 +7,7 @@ them all.  Rows are counted from 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -21,11 +21,25 @@ if TYPE_CHECKING:
 
     from recsys_core.types import FloatArray
 
-__all__ = ["Finding", "Severity", "check_ids", "check_not_empty", "parse_weights", "raise_first"]
+__all__ = ["ID_DTYPES", "Finding", "Severity", "check_ids", "check_not_empty", "parse_weights", "raise_first"]
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
 
 SHOWN_ROWS = 5
+
+ID_DTYPES: Final[dict[str, Any]] = {
+    "int8": pl.Int8,
+    "int16": pl.Int16,
+    "int32": pl.Int32,
+    "int64": pl.Int64,
+    "uint8": pl.UInt8,
+    "uint16": pl.UInt16,
+    "uint32": pl.UInt32,
+    "uint64": pl.UInt64,
+    "string": pl.String,
+    "date": pl.Date,
+}
+"""The types that ids are kept in, by the names that files call them."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +114,19 @@ def check_ids(ids: pl.Series, column: str) -> list[Finding]:
         message = f"{column}: expected an id in every row, got null at {describe_rows(rows, count)}"
         return [Finding("null-ids", "error", message, "drop these rows or fill in their ids", count, rows)]
     dtype = ids.dtype
-    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Date, pl.Null):
+    if dtype in (*ID_DTYPES.values(), pl.Categorical, pl.Enum, pl.Null):
         return []
     if dtype == pl.Object:
         return [_object_ids(ids.to_list(), column)]
+    expected = "integers, strings or dates"
     if dtype.is_float():
         remedy = "cast the column to int64, or to strings if the fraction matters"
+    elif dtype.is_integer():
+        expected = "integers of at most 64 bits, strings or dates"
+        remedy = "cast the column to strings"
     else:
         remedy = "cast the column to strings or integers"
-    message = f"{column}: expected integers, strings or dates as ids, got {dtype}"
+    message = f"{column}: expected {expected} as ids, got {dtype}"
     return [Finding("id-type", "error", message, remedy, len(ids), error=DTypeError)]
 
 
@@ -119,6 +137,9 @@ def _object_ids(ids: list[Any], column: str) -> Finding:
     seen = ", ".join(f"{kind.__name__} ({ids[row]!r} at row {row})" for kind, row in example.items())
     remedy = "cast the whole column to one type, such as strings"
     rows = tuple(list(example.values())[:SHOWN_ROWS])
+    if set(example) == {int}:  # wider than any type for integers
+        message = f"{column}: expected integers of at most 64 bits as ids, got wider ones"
+        return Finding("id-type", "error", message, "cast the column to strings", len(ids), error=DTypeError)
     if len(example) == 1:
         message = f"{column}: expected integers, strings or dates as ids, got {seen}"
         return Finding("id-type", "error", message, remedy, len(ids), rows, DTypeError)

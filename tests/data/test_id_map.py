@@ -77,9 +77,11 @@ def test_a_single_string_is_no_list_of_ids():
         ([0.5, 1.0], DTypeError, "got Float64; cast the column to int64"),
         ([True, False], DTypeError, "got Boolean; cast the column to strings"),
         ([uuid.UUID(int=1)], DTypeError, "got UUID"),
+        ([2**70], DTypeError, "expected integers of at most 64 bits, .* got Int128; cast the column to strings"),
+        ([1, 2**70], DTypeError, "expected integers of at most 64 bits as ids, got wider ones; cast"),
         (np.zeros((2, 2)), DTypeError, r"array of shape \(2, 2\)"),
     ],
-    ids=["repeated", "null", "mixed", "float", "bool", "uuid", "two-dimensional"],
+    ids=["repeated", "null", "mixed", "float", "bool", "uuid", "wide", "wider", "two-dimensional"],
 )
 def test_bad_ids(ids, error, message):
     with pytest.raises(error, match=message):
