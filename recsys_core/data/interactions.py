@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -32,12 +32,15 @@ __all__ = ["Interactions"]
 
 _logger = logging.getLogger("recsys_core.data")
 
+_Dtype = TypeVar("_Dtype", bound=np.dtype[Any])
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
     """Who interacted with what: one event a row, in the order given, repeats kept.
 
-    Immutable: its arrays, and the matrices made from them, are read-only.  Most callers build it with
+    Immutable: its arrays, and what is made from them, are read-only, and nothing else can change them: an array that
+    somebody could still write to is copied.  Most callers build it with
     :meth:`from_frame`, :meth:`read`, :meth:`from_csr` or :meth:`from_arrays`, which check the data and, matrices
     aside, number users and items in ascending order of their ids, whatever the order of the rows.
 
@@ -97,10 +100,9 @@ class Interactions:
         if self.datetime is not None:
             arrays.append(("datetime", self.datetime, np.int64))
         for name, values, dtype in arrays:
-            array: np.ndarray[Any, Any] = np.ascontiguousarray(values, dtype=dtype).view()
+            array = _owned(values, dtype)
             if array.shape != (n,):
                 raise ShapeError(f"{name}: expected shape ({n},) like user_index, got {array.shape}")
-            array.flags.writeable = False
             object.__setattr__(self, name, array)
         if not n:
             raise DataError("user_index: expected at least one interaction, got none; loosen the filter or the split")
@@ -199,9 +201,9 @@ class Interactions:
         return cls(
             users=as_id_map(user_ids, matrix.shape[0], "user_ids"),
             items=as_id_map(item_ids, matrix.shape[1], "item_ids"),
-            user_index=rows,
+            user_index=_frozen(rows),
             item_index=matrix.indices,
-            weight=checked.weights,  # type: ignore[arg-type]  # an array, since there is no error
+            weight=_frozen(checked.weights),  # type: ignore[arg-type]  # an array, since there is no error
             source=source,
         )
 
@@ -259,7 +261,7 @@ class Interactions:
                 rows, columns, weights = rows[order], columns[order], weights[order]
             matrix = build_csr(rows, columns, weights, (self.n_users, self.n_items), aggregate)
             for array in (matrix.data, matrix.indices, matrix.indptr):
-                array.flags.writeable = False
+                _frozen(array)
             self._matrices[aggregate] = matrix
         return self._matrices[aggregate]
 
@@ -278,7 +280,7 @@ class Interactions:
         order = self.time_order()
         indptr = np.zeros(self.n_users + 1, dtype=np.int64)
         np.cumsum(np.bincount(self.user_index, minlength=self.n_users), out=indptr[1:])
-        return Histories(indptr, self.item_index[order], self.weight[order])
+        return Histories(_frozen(indptr), _frozen(self.item_index[order]), _frozen(self.weight[order]))
 
     def select(self, rows: Any) -> Interactions:
         """Return some of the events, with the ids that still occur.
@@ -310,10 +312,10 @@ class Interactions:
         return Interactions(
             users=users,
             items=items,
-            user_index=user_index,
-            item_index=item_index,
-            weight=self.weight[rows],
-            datetime=None if self.datetime is None else self.datetime[rows],
+            user_index=_frozen(user_index),
+            item_index=_frozen(item_index),
+            weight=_frozen(self.weight[rows]),
+            datetime=None if self.datetime is None else _frozen(self.datetime[rows]),
             item_features=item_features,
             user_features=user_features,
             source=self.source,
@@ -401,8 +403,36 @@ def _build(table: CheckedTable, source: str) -> Interactions:
     items, item_index = factorize(table.item_ids)  # type: ignore[arg-type]
     weight = np.ones(table.n_rows, dtype=np.float32) if table.weights is None else table.weights
     return Interactions(
-        users, items, user_index.astype(np.int32), item_index.astype(np.int32), weight, table.datetimes, source=source
+        users,
+        items,
+        _frozen(user_index.astype(np.int32)),
+        _frozen(item_index.astype(np.int32)),
+        _frozen(weight),
+        table.datetimes if table.datetimes is None else _frozen(table.datetimes),
+        source=source,
     )
+
+
+def _owned(values: Any, dtype: type) -> np.ndarray[Any, Any]:
+    """The values as a read-only contiguous array; copied if they need be, or if anybody could write to them."""
+    array: np.ndarray[Any, Any] = np.asarray(values)
+    array = np.array(array, dtype=dtype, order="C", copy=True if _is_writable(array) else None)
+    return _frozen(array)
+
+
+def _is_writable(array: Any) -> bool:
+    """Whether the array, or one that it is a view of, may be written to."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return False
+
+
+def _frozen(array: np.ndarray[Any, _Dtype]) -> np.ndarray[Any, _Dtype]:
+    """Make an array that nobody else holds read-only, so that it need not be copied."""
+    array.flags.writeable = False
+    return array
 
 
 def _reduce(

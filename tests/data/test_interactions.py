@@ -85,7 +85,11 @@ def test_matrices_are_cached_and_nothing_can_be_written():
     interactions = Interactions.from_arrays([1, 2], [1, 2])
     matrix = interactions.to_csr()
     assert interactions.to_csr() is matrix
-    for array in (matrix.data, matrix.indices, interactions.weight, interactions.user_index):
+    histories = interactions.histories()
+    for array in (
+        *(matrix.data, matrix.indices, interactions.weight, interactions.user_index),
+        *(histories.indptr, histories.indices, histories.weights),
+    ):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 3
     with pytest.raises(AttributeError):
@@ -93,10 +97,33 @@ def test_matrices_are_cached_and_nothing_can_be_written():
     assert matrix.copy().data.flags.writeable
 
 
-def test_the_caller_s_arrays_stay_writable():
-    weights = np.ones(2, dtype=np.float32)
-    Interactions(IdMap([1]), IdMap([1]), np.zeros(2, np.int32), np.zeros(2, np.int32), weights)
-    weights[0] = 2
+@pytest.mark.parametrize("writable", [True, False])
+def test_nobody_else_can_change_it(writable):
+    names = {"user_index": np.int32, "item_index": np.int32, "weight": np.float32, "datetime": np.int64}
+    arrays = {name: np.zeros(2, dtype) for name, dtype in names.items()}
+    passed = {name: array.view() for name, array in arrays.items()}
+    for array in passed.values():
+        array.flags.writeable = writable
+    interactions = Interactions(IdMap([1, 2]), IdMap([1, 2]), **passed)
+    for name, array in arrays.items():
+        array[0] = 1  # the caller's arrays stay theirs
+        assert getattr(interactions, name)[0] == 0, name
+
+
+def test_from_csr_does_not_hold_on_to_the_matrix():
+    matrix = sp.csr_matrix(np.array([[0, 2, 0], [1, 0, 3]], dtype=np.float32))
+    interactions = Interactions.from_csr(matrix)
+    before = interactions.to_frame()
+    matrix.indices[0] = 0
+    matrix.data[0] = 9
+    assert interactions.to_frame().equals(before)
+
+
+def test_frozen_arrays_are_not_copied():
+    first = Interactions.from_arrays([1, 1, 2], [1, 2, 3], datetimes=[1, 2, 3])
+    for other in (first.with_features(pl.DataFrame({"item_id": [1]})), first.select(slice(None))):
+        for name in ("weight", "datetime"):
+            assert np.shares_memory(getattr(first, name), getattr(other, name)), name
 
 
 @given(st.permutations(range(6)))
