@@ -9,7 +9,7 @@ import narwhals as nw
 import polars as pl
 
 from recsys_core.data.interactions import Interactions
-from recsys_core.errors import ConfigError, FormatError
+from recsys_core.errors import ConfigError, DataError, FormatError
 
 if TYPE_CHECKING:
     import os
@@ -58,9 +58,9 @@ def read_interactions(
     Raises
     ------
     FormatError
-        If there is no such file, or it cannot be parsed.
+        If the file cannot be parsed.
     DataError
-        As in :meth:`Interactions.from_frame`.
+        If there is no such file; and as in :meth:`Interactions.from_frame`.
     """
     table = scan_table(path, separator=separator, names=names, schema=schema)
     try:
@@ -86,7 +86,7 @@ def scan_table(
     """Open a CSV, TSV or Parquet file as a lazy polars frame; parameters as in :func:`read_interactions`."""
     path = Path(path)
     if not path.exists():
-        raise FormatError(f"path: expected a file, got {str(path)!r}, which does not exist")
+        raise DataError(f"path: expected a file, got {str(path)!r}, which does not exist")
     suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst")]
     suffix = suffixes[-1].lower() if suffixes else ""
     if suffix in (".parquet", ".pq"):

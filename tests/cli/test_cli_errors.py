@@ -39,7 +39,7 @@ def test_every_kind_of_error_has_a_code() -> None:
         (("evaluate", "als", "--split", "global_tim"), 2, "Did you mean 'global_time'"),
         (("models", "show", "alls"), 4, "did you mean 'als'"),
         (("fit", "als", "--dataset", "ml-100"), 4, "did you mean 'ml-100k'"),
-        (("fit", "als", "--path", "missing.csv"), 5, "missing.csv"),
+        (("fit", "als", "--path", "missing.csv"), 3, "missing.csv"),
         (("fit", "als", "--config", "missing.toml"), 5, "missing.toml"),
         (("recommend", "missing", "--user", "1"), 5, "missing"),
         (("export", "missing", "x.onnx"), 5, "missing"),

@@ -46,7 +46,7 @@ def test_leading_zeros_survive_with_a_schema(tmp_path):
 
 
 def test_what_cannot_be_read(tmp_path):
-    with pytest.raises(FormatError, match=r"expected a file, got '.*gone.csv', which does not exist"):
+    with pytest.raises(DataError, match=r"expected a file, got '.*gone.csv', which does not exist"):
         Interactions.read(tmp_path / "gone.csv")
     (tmp_path / "t.parquet").write_text("no parquet")
     with pytest.raises(FormatError, match="cannot read"):

@@ -12,7 +12,9 @@ from recsys_core.data import Interactions, split_global_time, split_leave_last, 
 from recsys_core.errors import ConfigError, DataError
 
 EVENT = st.tuples(st.integers(0, 5), st.integers(0, 8), st.integers(0, 10))
-EVENTS = st.lists(EVENT, min_size=1, max_size=50)
+# Two users with enough for every split, so that hardly a draw is thrown away.
+ENOUGH = [(user, item, item) for user in (6, 7) for item in range(6)]
+EVENTS = st.lists(EVENT, max_size=50).map(lambda events: events + ENOUGH)
 SPLITS = {
     "random": split_random,
     "random-all": lambda x: split_random(x, per_user=False),
