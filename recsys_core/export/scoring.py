@@ -10,13 +10,13 @@ from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from onnx import TensorProto
 
 from recsys_core.export.graph import GraphBuilder
-from recsys_core.models import DotForm, FoldIn, ItemItemForm, StaticForm
+from recsys_core.models import DotForm, FoldIn, Form, ItemItemForm, StaticForm
+from recsys_core.types import CSR
 
-__all__ = ["add_scores", "uses_weights"]
+__all__ = ["add_scores", "history_width", "uses_weights"]
 
 # A conjugate-gradient step is skipped for a row once its squared residual, in the norm of the preconditioner, has
 # fallen by this factor: 1e-6 in the solution, which is what float32 holds.
@@ -45,6 +45,15 @@ def _(form: ItemItemForm) -> bool:
     return not form.binary
 
 
+def history_width(form: Form) -> int:
+    """About how many numbers the graph holds at a time for each item of a history."""
+    if isinstance(form, DotForm):
+        return 2 * form.item_factors.shape[1] if form.fold_in is not None else 0
+    if isinstance(form, ItemItemForm) and not isinstance(form.weights, np.ndarray):
+        return 8 * -(-int(form.weights.nnz) // max(form.n_items, 1))
+    return 0
+
+
 @add_scores.register
 def _(form: StaticForm, graph: GraphBuilder, exclude: str) -> str:
     scores = graph.table("item_scores", form.scores[None, :].astype(np.float32))
@@ -65,11 +74,7 @@ def _(form: ItemItemForm, graph: GraphBuilder, exclude: str) -> str:
     history = _history(graph, not form.binary)
     if isinstance(form.weights, np.ndarray):
         return _dense_item_item(form.weights, graph, history)
-    longest_row = int(np.diff(form.weights.indptr).max(initial=0))
-    # A padded row costs an index and a value an entry, a dense one a value an item.
-    if 2 * longest_row >= form.n_items:
-        return _dense_item_item(form.weights.toarray(), graph, history)
-    return _sparse_item_item(form.weights, longest_row, graph, history)
+    return _sparse_item_item(form.weights, graph, history)
 
 
 class _History(NamedTuple):
@@ -90,28 +95,54 @@ def _history(graph: GraphBuilder, weighted: bool) -> _History:
     return _History(graph.op("Where", valid, history, graph.constant(0)), weight, mask)
 
 
-def _sparse_item_item(weights: Any, longest_row: int, graph: GraphBuilder, history: _History) -> str:
-    """Scatter the neighbours of each history item, float32 [n_items, longest_row], into the scores."""
-    n_items, csr = weights.shape[0], sp.csr_matrix(weights)
-    width = max(longest_row, 1)
-    neighbors = np.full((n_items, width), n_items, np.int32)
-    values = np.zeros((n_items, width), np.float32)
-    row = np.repeat(np.arange(n_items), np.diff(csr.indptr))
-    column = np.arange(csr.nnz) - np.repeat(csr.indptr[:-1], np.diff(csr.indptr))
-    neighbors[row, column], values[row, column] = csr.indices, csr.data
+def _sparse_item_item(weights: CSR, graph: GraphBuilder, history: _History) -> str:
+    """Scatter the stored entries of each history item's row into the scores.
 
-    flat = graph.constant([0, -1])
-    where = graph.op(
-        "Reshape", graph.op("Gather", graph.table("neighbors", neighbors), history.items), flat, allowzero=0
-    )
-    added = graph.op("Gather", graph.table("neighbor_weights", values), history.items)
-    added = graph.op("Mul", added, graph.op("Unsqueeze", history.weight, graph.constant([2])))
+    The rows lie one behind another, as in CSR, so that the cost is the entries that occur; padding every row to the
+    longest would cost n_items rows of it.  With lengths l of the rows asked for, the flat entries are numbered
+    0 .. sum(l) - 1: an entry's row is found by counting the row starts up to it, and its place in the row is its
+    number less the start.
+    """
+    n_items = weights.shape[0]
+    zero, one, all_rows = graph.constant([0]), graph.constant([1]), graph.constant([-1])
+    row_start = graph.table("row_start", weights.indptr[:-1].astype(np.int64))
+    row_length = graph.table("row_length", np.diff(weights.indptr).astype(np.int64))
+    neighbors = graph.table("neighbors", weights.indices.astype(np.int32))
+    values = graph.table("neighbor_weights", weights.data)
+
     batch = graph.op("Shape", history.items, start=0, end=1)
-    size = graph.op("Concat", batch, graph.constant([n_items + 1]), axis=0)
-    zeros = graph.op("Expand", graph.constant(0.0, "float32"), size)
-    added = graph.op("Reshape", added, flat, allowzero=0)
-    scores = graph.op("ScatterElements", zeros, where, added, axis=1, reduction="add")
-    return graph.op("Slice", scores, graph.constant([0]), graph.constant([n_items]), graph.constant([1]))
+    length = graph.op("Shape", history.items, start=1, end=2)
+    items = graph.op("Reshape", history.items, all_rows)
+    lengths = graph.op("Mul", graph.op("Gather", row_length, items), _flat_integers(graph, history.mask))
+    ends = graph.op("CumSum", lengths, graph.constant(0))
+    starts = graph.op("Sub", ends, lengths)
+    # One more place than entries, where the starts of empty rows at the end go.
+    total = graph.op("ReduceSum", lengths, keepdims=1)
+    marks = graph.op("Expand", zero, graph.op("Add", total, one))
+    marks = graph.op("ScatterElements", marks, starts, _ones_like(graph, starts), axis=0, reduction="add")
+    marks = graph.op("Slice", marks, zero, total, zero)
+    row = graph.op("Sub", graph.op("CumSum", marks, graph.constant(0)), one)
+
+    number = graph.op("Range", graph.constant(0), graph.op("Squeeze", total), graph.constant(1))
+    within = graph.op("Sub", number, graph.op("Gather", starts, row))
+    entry = graph.op("Add", graph.op("Gather", row_start, graph.op("Gather", items, row)), within)
+    weight = graph.op("Gather", graph.op("Reshape", history.weight, all_rows), row)
+    added = graph.op("Mul", graph.op("Gather", values, entry), weight)
+    neighbor = graph.op("Cast", graph.op("Gather", neighbors, entry), to=TensorProto.INT64)
+    query = graph.op("Div", row, graph.op("Max", length, one))
+    where = graph.op("Add", graph.op("Mul", query, graph.constant(n_items)), neighbor)
+    size = graph.op("Mul", batch, graph.constant([n_items]))
+    scores = graph.op("Expand", graph.constant([0.0], "float32"), size)
+    scores = graph.op("ScatterElements", scores, where, added, axis=0, reduction="add")
+    return graph.op("Reshape", scores, graph.op("Concat", batch, graph.constant([n_items]), axis=0), allowzero=1)
+
+
+def _flat_integers(graph: GraphBuilder, mask: str) -> str:
+    return graph.op("Cast", graph.op("Reshape", mask, graph.constant([-1])), to=TensorProto.INT64)
+
+
+def _ones_like(graph: GraphBuilder, indices: str) -> str:
+    return graph.op("Expand", graph.constant([1]), graph.op("Shape", indices))
 
 
 def _dense_item_item(weights: Any, graph: GraphBuilder, history: _History) -> str:

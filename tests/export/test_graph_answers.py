@@ -7,8 +7,9 @@ import onnx
 import pytest
 import scipy.sparse as sp
 
+from recsys_core.data import Histories, IdMap
 from recsys_core.export import OnnxRanker, build_onnx
-from recsys_core.models import FittedModel, StaticForm
+from recsys_core.models import FittedModel, ItemItemForm, StaticForm
 
 
 def expected_scores(fitted: FittedModel, users: np.ndarray, by_user: bool) -> np.ndarray:
@@ -144,8 +145,6 @@ def test_indices_outside_the_catalogue_are_padding(ranker: OnnxRanker) -> None:
 
 
 def test_nan_is_never_returned(histories) -> None:
-    from recsys_core.data import IdMap
-
     scores = np.zeros(5, np.float32)
     form = StaticForm(scores)
     form.scores[:] = 1, np.nan, 3, -np.inf, np.inf  # past the form's own check, as overflow in a product could
@@ -160,15 +159,44 @@ def test_nan_is_never_returned(histories) -> None:
     assert not np.isnan(score).any()
 
 
-def test_sparse_weights_with_long_rows_are_stored_dense() -> None:
-    form_of = {0.02: "neighbors", 0.9: "item_item_weights"}
-    from recsys_core.data import Histories, IdMap
-    from recsys_core.models import ItemItemForm
+@pytest.mark.parametrize("layout", ["one long row", "empty rows", "no entry at all", "full"])
+def test_sparse_weights_of_any_shape(layout, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    weights = np.zeros((60, 60), np.float32)
+    if layout == "one long row":
+        weights[7] = rng.normal(size=60)
+        weights[3, 5] = 1
+    elif layout == "empty rows":
+        weights[::7] = rng.normal(size=(9, 60)) * (rng.random((9, 60)) < 0.2)
+    elif layout == "full":
+        weights = rng.normal(size=(60, 60)).astype(np.float32)
+    form = ItemItemForm(sp.csr_matrix(weights))
+    histories = Histories.from_lists([[59], [7, 3, 14], [], [0, 1, 2, 3, 7, 59], [58, 59]])
+    fitted = FittedModel(form, IdMap(list(range(5))), IdMap(list(range(60))), histories)
+    onnx.save_model(build_onnx(fitted), tmp_path / "model.onnx")
+    ranking = OnnxRanker(tmp_path / "model.onnx").rank(None, histories, 60)
+    indices, scores = expected_ranking(histories.to_csr(60).toarray().astype(float) @ weights, 60)
+    np.testing.assert_allclose(ranking.scores, scores, atol=1e-5)
+    distinct = np.abs(np.diff(scores, axis=1)).min(axis=1) > 1e-4
+    assert np.array_equal(ranking.indices[distinct], indices[distinct])
+    # The table is the stored entries, however uneven the rows are.
+    tables = {tensor.name: tensor.dims for tensor in build_onnx(fitted).graph.initializer}
+    assert list(tables["neighbors"]) == [np.count_nonzero(weights)]
 
-    for density, table in form_of.items():
-        weights = sp.random(100, 100, density, "csr", dtype=np.float32, random_state=0)
-        fitted = FittedModel(ItemItemForm(weights), IdMap([0]), IdMap(list(range(100))), Histories.from_lists([[1, 2]]))
-        assert table in {tensor.name for tensor in build_onnx(fitted).graph.initializer}
+
+def test_an_empty_batch_and_empty_lists(fitted: FittedModel, ranker: OnnxRanker) -> None:
+    for n_rows, length in ((0, 0), (0, 4), (2, 0)):
+        feeds = {
+            "exclude": np.full((n_rows, 0), -1, np.int64),
+            "allow": np.empty(0, np.int64),
+            "k": np.array(3, np.int64),
+            "user_index": np.zeros(n_rows, np.int64),
+            "history": np.zeros((n_rows, length), np.int64),
+            "history_weight": np.ones((n_rows, length), np.float32),
+        }
+        given = {name: value for name, value in feeds.items() if name in ranker.inputs}
+        index, score = ranker._session.run(["item_index", "score"], given)
+        assert index.shape == score.shape == (n_rows, 3)
 
 
 def test_every_operator_is_a_standard_one(fitted: FittedModel) -> None:
