@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from recsys_core.data.audit_checks import CHECKS, Events, check_features, gini
+from recsys_core.data.audit_checks import CHECKS, Events, check_features
+from recsys_core.data.concentration import gini
 from recsys_core.data.features import align_features
 from recsys_core.data.id_map import factorize
 from recsys_core.data.interactions import Interactions

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recsys_core.data.id_map import IdMap
     from recsys_core.types import FloatArray, IndexArray
 
-__all__ = ["CHECKS", "Events", "check_features", "gini"]
+__all__ = ["CHECKS", "Events", "check_features"]
 
 # More events than this in one second are not the work of a hand.
 BURST: Final = 20
@@ -54,14 +54,6 @@ class Events:
         ordered = self.cells[self.cell_order]
         same: npt.NDArray[np.bool_] = ordered == np.concatenate([[-1], ordered[:-1]])
         return same
-
-
-def gini(counts: npt.NDArray[np.int64]) -> float:
-    """Gini coefficient of counts, of which one must be positive: 0 if all are equal, (n - 1) / n if one has all."""
-    ascending = np.sort(counts).astype(np.float64)
-    n = len(ascending)
-    ranks = np.arange(1, n + 1)
-    return float(((2 * ranks - n - 1) * ascending).sum() / (n * ascending.sum()))
 
 
 def check_repeats(events: Events) -> list[Finding]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from recsys_core.data.concentration import gini
 from recsys_core.errors import ConfigError, ShapeError
 from recsys_core.metrics.contract import ListMetric, PopulationMetric
 from recsys_core.metrics.similarity import ListSimilarity, dense_list_similarity
@@ -137,11 +138,7 @@ class Gini(PopulationMetric):
 
     def value(self, population: Population) -> float:
         """Concentration of exposure."""
-        exposure = np.sort(population.exposure).astype(np.float64)
-        n, total = len(exposure), exposure.sum()
-        if total == 0.0:
-            return float("nan")
-        return float((2.0 * np.arange(1, n + 1) - n - 1.0) @ exposure / (n * total))
+        return gini(population.exposure)
 
 
 def _mean_over_list(item_values: npt.NDArray[np.float64], batch: RankedBatch) -> npt.NDArray[np.float64]:

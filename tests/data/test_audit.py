@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_core.data import Interactions, audit
-from recsys_core.data.audit_checks import gini
+from recsys_core.data.concentration import gini
 from recsys_core.errors import DataError, DTypeError
 
 NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
