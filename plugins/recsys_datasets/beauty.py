@@ -45,7 +45,7 @@ def load_beauty_s3rec(*, cache_dir: str | os.PathLike[str] | None = None, progre
     cache_dir
         Folder to keep the files in; the user's cache folder for recsys_core if None.
     progress
-        Whether to show how far a download is, on standard error.
+        Whether to show how far a download is, on standard error if that is a terminal.
 
     Returns
     -------

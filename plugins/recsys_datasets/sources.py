@@ -32,6 +32,8 @@ TIMEOUT = 10
 # Seconds that all of pip's work may take.
 PIP_TIMEOUT = 300
 NOTE = "SOURCE"
+# Of the process, which pip inherits; sys.stderr may be an object without a descriptor.
+_STDERR = 2
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def find_files(
     cache_dir
         Folder to keep them in; the user's cache folder for recsys_core if None.
     progress
-        Whether to show how far a download is, on standard error.
+        Whether to show how far a download is, on standard error if that is a terminal.
 
     Returns
     -------
@@ -86,6 +88,7 @@ def find_files(
     DataError
         If no source works; the message says of each why not.
     """
+    progress = progress and sys.stderr.isatty()
     tried = []
     local = os.environ.get("RECSYS_DATA_DIR")
     if local:
@@ -199,7 +202,7 @@ class Wheel:
                 done = subprocess.run(
                     command,
                     stdin=subprocess.DEVNULL,
-                    stdout=None if progress else subprocess.DEVNULL,
+                    stdout=_STDERR if progress else subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     text=True,
                     timeout=PIP_TIMEOUT,

@@ -195,12 +195,14 @@ def test_members_cannot_leave_their_folder(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["a.txt", "evil.txt"]
 
 
-def test_progress_is_shown_on_standard_error(tmp_path, capsys):
+@pytest.mark.parametrize("watched", [True, False])
+def test_progress_is_shown_on_a_terminal_s_standard_error(tmp_path, capsys, monkeypatch, watched):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: watched)
     archive = pack(tmp_path / "t.zip", {"t/a.txt": "x" * 100})
     find_files("t", is_complete, [Zip(archive.as_uri(), ["t/a.txt"])], cache_dir=tmp_path / "cache", progress=True)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "archive.zip" in shown.err
+    assert ("archive.zip" in shown.err) == watched
 
 
 @pytest.fixture
@@ -230,6 +232,16 @@ def test_a_wheel_is_unpacked_not_installed(wheel, tmp_path):
     assert (found.folder / "a.txt").read_text() == "from the wheel"
     assert found.source == "the wheel tiny==1.0 from the package index"
     assert importlib.util.find_spec("tiny") is None
+
+
+def test_pip_never_writes_to_standard_output(wheel, tmp_path, capfd, monkeypatch):
+    source = Wheel("tiny==1.0", ["tiny/data/a.txt"], digest(wheel, "sha256"))
+    for progress in (True, False):
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+        find_files("t", is_complete, [source], cache_dir=tmp_path / f"cache {progress}", progress=progress)
+        shown = capfd.readouterr()
+        assert shown.out == ""
+        assert ("tiny" in shown.err) == progress
 
 
 def test_a_wheel_that_is_missing_or_another(wheel, tmp_path):
