@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
+
+import pytest
 
 from recsys_core import list_models, ops
 from recsys_core.cli.commands.models_show import _settings
@@ -94,3 +99,25 @@ def test_doctor(recsys) -> None:
 def test_doctor_obeys_the_requested_instruction_set(recsys_process) -> None:
     report = recsys_process("doctor", "--json", RECSYS_ISA="baseline").json
     assert report["core"]["isa"] == report["core"]["requested_isa"] == "baseline"
+
+
+@pytest.mark.parametrize("module", ["onnxruntime", "onnx", "recsys_core._core", "pluggy"])
+def test_doctor_reports_what_cannot_be_imported(module: str) -> None:
+    script = f"""
+import sys
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise OSError("libbroken.so is missing")
+sys.meta_path.insert(0, Broken())
+from recsys_core.cli import main
+main()
+"""
+    command = [sys.executable, "-c", script, "doctor"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert "cannot be imported (OSError: libbroken.so is missing); install it again." in problem
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"problem: {problem}" in done.stdout
+    assert done.stderr == ""

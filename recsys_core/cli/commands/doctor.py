@@ -11,7 +11,8 @@ from recsys_core.cli.output import Output
 
 __all__ = ["register"]
 
-_PACKAGES: Final = ("numpy", "scipy", "polars", "onnx", "onnxruntime", "pydantic", "typer", "torch")
+_NEEDED: Final = ("numpy", "scipy", "narwhals", "polars", "onnx", "onnxruntime", "pydantic", "safetensors", "typer")
+_OPTIONAL: Final = ("torch",)
 _CUDA: Final = "off: not built into this version"
 
 
@@ -24,48 +25,21 @@ def doctor(out: Output) -> None:
     """Say what this installation runs on, and what is wrong with it.
 
     Versions, instruction set and threads of the compiled core, plugins, and whether CUDA is used. Exits with 4 if a
-    plugin failed to load, with 6 if the instruction set that RECSYS_ISA asks for cannot be used.
+    plugin failed to load, with 6 if the instruction set that RECSYS_ISA asks for cannot be used, with 1 if a package
+    that is needed cannot be imported.
     """
-    import os
     import platform
 
-    import onnxruntime
-
-    from recsys_core import ops
     from recsys_core.cli.failures import exit_code
-    from recsys_core.errors import DeviceError, PluginError
-    from recsys_core.registry import default_registry
 
     problems: list[Exception] = []
-    isa: str | None = None
-    try:
-        isa = ops.isa()
-    except DeviceError as fault:
-        problems.append(fault)
-    plugins = [
-        {
-            "plugin": record.name,
-            "distribution": f"{record.distribution} {record.version}".strip(),
-            "status": record.status,
-            "offers": len(record.specs),
-        }
-        for record in default_registry().plugins
-    ]
-    problems += [
-        PluginError(f"plugin {record.name}: {record.error}")
-        for record in default_registry().plugins
-        if record.status == "failed"
-    ]
     versions = {"recsys-core": _version("recsys-core"), "python": platform.python_version()}
-    versions |= {name: _version(name) for name in _PACKAGES}
-    core = {
-        "isa": isa,
-        "available_isas": ops.available_isas(),
-        "requested_isa": os.environ.get("RECSYS_ISA"),
-        "threads": ops.max_threads(),
-        "cuda": _CUDA,
-    }
-    providers = onnxruntime.get_available_providers()
+    versions |= {name: _version(name) for name in (*_NEEDED, *_OPTIONAL)}
+    modules = {name: _imported(name, problems) for name in _NEEDED}
+    core = _core(problems)
+    plugins = _plugins(problems)
+    onnxruntime = modules["onnxruntime"]
+    providers = [] if onnxruntime is None else onnxruntime.get_available_providers()
     out.data(
         {
             "versions": versions,
@@ -87,15 +61,66 @@ def doctor(out: Output) -> None:
     out.text("No problems found.")
 
 
+def _imported(module: str, problems: list[Exception]) -> Any:
+    """The module, or None and one problem more."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except Exception as fault:  # whatever a broken extension module raises
+        cause = f"{type(fault).__name__}: {fault}"
+        problems.append(ImportError(f"{module}: cannot be imported ({cause}); install it again."))
+        return None
+
+
+def _core(problems: list[Exception]) -> dict[str, Any]:
+    import os
+
+    from recsys_core.errors import DeviceError
+
+    ops = _imported("recsys_core.ops", problems)
+    isa = None
+    try:
+        isa = None if ops is None else ops.isa()
+    except DeviceError as fault:
+        problems.append(fault)
+    return {
+        "isa": isa,
+        "available_isas": [] if ops is None else ops.available_isas(),
+        "requested_isa": os.environ.get("RECSYS_ISA"),
+        "threads": None if ops is None else ops.max_threads(),
+        "cuda": _CUDA,
+    }
+
+
+def _plugins(problems: list[Exception]) -> list[dict[str, Any]]:
+    from recsys_core.errors import PluginError
+
+    registry = _imported("recsys_core.registry", problems)
+    records = [] if registry is None else registry.default_registry().plugins
+    failed = [record for record in records if record.status == "failed"]
+    problems += [PluginError(f"plugin {record.name}: {record.error}") for record in failed]
+    return [
+        {
+            "plugin": record.name,
+            "distribution": f"{record.distribution} {record.version}".strip(),
+            "status": record.status,
+            "offers": len(record.specs),
+        }
+        for record in records
+    ]
+
+
 def _described(core: dict[str, Any], system: str, providers: list[str]) -> dict[str, Any]:
     requested = core["requested_isa"]
     how = "chosen: the widest" if requested is None else f"asked for by RECSYS_ISA={requested}"
+    available = ", ".join(core["available_isas"]) or "none"
     return {
         "platform": system,
-        "instruction set": f"{core['isa'] or 'none'} ({how}; this machine can use {', '.join(core['available_isas'])})",
+        "instruction set": f"{core['isa'] or 'none'} ({how}; this machine can use {available})",
         "threads": core["threads"],
         "CUDA": core["cuda"],
-        "onnxruntime": ", ".join(providers),
+        "onnxruntime": ", ".join(providers) or None,
     }
 
 
