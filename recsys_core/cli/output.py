@@ -51,6 +51,11 @@ class Output:
 
         return Console(stderr=True, highlight=False, emoji=False)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether progress is worth showing: a person looks at stderr, and wants to see it."""
+        return not self.quiet and sys.stderr.isatty()
+
     def data(self, content: Any) -> None:
         """Print the result as JSON, with ``--json`` only; keys keep their order and are part of the interface."""
         if self.json:
@@ -131,7 +136,7 @@ class Output:
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[int, int], None]]:
         """Show a bar on stderr while the block runs, if a person is watching; yields ``progress(done, total)``."""
-        if self.quiet or not sys.stderr.isatty():
+        if not self.is_watched:
             yield lambda done, total: None
             return
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,10 @@ from recsys_core.errors import ConfigError, FormatError
 if TYPE_CHECKING:
     import polars as pl
 
+    from recsys_core.cli.output import Output
     from recsys_core.cli.run_config import DataSection, SplitSection
 
-__all__ = ["audit_source", "load_interactions", "make_split"]
+__all__ = ["audit_source", "load_dataset", "load_interactions", "make_split"]
 
 _SPLITTERS: dict[str, Any] = {
     "global_time": data.split_global_time,
@@ -24,8 +27,8 @@ _SPLITTERS: dict[str, Any] = {
 }
 
 
-def load_interactions(section: DataSection) -> data.Interactions:
-    """Read the interactions that a ``[data]`` table speaks of.
+def load_interactions(out: Output, section: DataSection) -> data.Interactions:
+    """Read the interactions that a ``[data]`` table speaks of; of a data set, tell where it came from.
 
     Raises
     ------
@@ -35,7 +38,7 @@ def load_interactions(section: DataSection) -> data.Interactions:
         The data set is not registered, the file cannot be read, or its content cannot be used.
     """
     if _is_dataset(section):
-        return _load_dataset(section)
+        return _load_dataset(out, section)
     assert section.path is not None
     return data.read_interactions(
         section.path,
@@ -47,10 +50,10 @@ def load_interactions(section: DataSection) -> data.Interactions:
     )
 
 
-def audit_source(section: DataSection) -> data.AuditReport:
+def audit_source(out: Output, section: DataSection) -> data.AuditReport:
     """Audit the data that a ``[data]`` table speaks of: a file as it is, with every fault it has."""
     if _is_dataset(section):
-        return data.audit(_load_dataset(section))
+        return data.audit(_load_dataset(out, section))
     assert section.path is not None
     return data.audit(
         _read_table(section.path, section.separator),
@@ -59,6 +62,18 @@ def audit_source(section: DataSection) -> data.AuditReport:
         user_features=_read_table(section.user_features),
         time_unit=section.time_unit,
     )
+
+
+def load_dataset(out: Output, name: str, options: Mapping[str, Any]) -> data.Interactions:
+    """Load a registered data set; a loader that has ``progress`` may show a person how far it is."""
+    from recsys_core.registry import default_registry, resolve
+
+    entry = default_registry().find(name, kind="dataset")
+    options = dict(options)
+    if out.is_watched and "progress" in inspect.signature(resolve(entry.spec.factory)).parameters:
+        options.setdefault("progress", True)
+    interactions: data.Interactions = entry.create(**options)
+    return interactions
 
 
 def make_split(interactions: data.Interactions, section: SplitSection) -> data.Split:
@@ -75,13 +90,13 @@ def _is_dataset(section: DataSection) -> bool:
     return section.dataset is not None
 
 
-def _load_dataset(section: DataSection) -> data.Interactions:
-    from recsys_core.registry import load_dataset
-
+def _load_dataset(out: Output, section: DataSection) -> data.Interactions:
     assert section.dataset is not None
     if section.columns:
         raise ConfigError("data.columns: expected none for a data set, which knows its columns; leave it out.")
-    return load_dataset(section.dataset, **section.options)
+    interactions = load_dataset(out, section.dataset, section.options)
+    out.note(f"{section.dataset}: from {interactions.source or 'its plugin'}")
+    return interactions
 
 
 def _read_table(path: str | None, separator: str | None = None) -> pl.DataFrame | None:

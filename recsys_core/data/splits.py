@@ -51,17 +51,23 @@ class Split:
         -------
         dict
             ``test_users`` and ``unknown_users``, ``test_items`` and ``unknown_items``, ``test_events`` and
-            ``unknown_item_events``, the events of unknown items, which no ranking of known items can hit.
+            ``unknown_item_events``, the events of unknown items, which no ranking of known items can hit;
+            ``history_events`` and ``unknown_history_events``, the same of the histories.
         """
-        unknown_item = self.train.items.index_of(self.test.items.ids) < 0
         return {
             "test_users": self.test.n_users,
             "unknown_users": int((self.train.users.index_of(self.test.users.ids) < 0).sum()),
             "test_items": self.test.n_items,
-            "unknown_items": int(unknown_item.sum()),
+            "unknown_items": int((self.train.items.index_of(self.test.items.ids) < 0).sum()),
             "test_events": len(self.test),
-            "unknown_item_events": int(unknown_item[self.test.item_index].sum()),
+            "unknown_item_events": self._events_of_unknown_items(self.test),
+            "history_events": 0 if self.history is None else len(self.history),
+            "unknown_history_events": 0 if self.history is None else self._events_of_unknown_items(self.history),
         }
+
+    def _events_of_unknown_items(self, part: Interactions) -> int:
+        unknown = self.train.items.index_of(part.items.ids) < 0
+        return int(unknown[part.item_index].sum())
 
 
 def split_random(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
 
+from recsys_core.cli.output import Output
+from recsys_core.cli.sources import load_dataset
 from recsys_core.data import Interactions
+from recsys_core.registry import DatasetSpec, PluginRecord, Registry, default_registry
 
 
 def test_audit_describes_good_data(recsys, ratings: pl.DataFrame, ratings_csv: Path) -> None:
@@ -76,3 +82,55 @@ def test_split_does_not_overwrite_unasked(recsys, data: tuple[str, ...], tmp_pat
     assert (tmp_path / "train.parquet").read_bytes() == written
     recsys(*command, "--split", "leave_last", "--overwrite")
     assert (tmp_path / "train.parquet").read_bytes() != written
+
+
+@pytest.fixture
+def dataset(monkeypatch: pytest.MonkeyPatch, ratings: pl.DataFrame) -> list[dict[str, Any]]:
+    """A registered data set ``toy`` with a loader that has progress; the list of how it was called."""
+    calls = []
+
+    def load(*, progress: bool = False, **options: Any) -> Interactions:
+        calls.append({"progress": progress, **options})
+        return Interactions.from_arrays(ratings["person"], ratings["film"], source="a far place")
+
+    spec = DatasetSpec("toy", "toy_module:load")
+    monkeypatch.setitem(sys.modules, "toy_module", SimpleNamespace(load=load))
+    registry = Registry([])
+    registry.plugins = [*default_registry().plugins, PluginRecord("toy", "toy", "1", "toy", "loaded", (spec,))]
+    monkeypatch.setattr("recsys_core.registry.default_registry", lambda: registry)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("fit", "popularity", "--output", "b"),
+        ("evaluate", "popularity", "--split", "leave_last"),
+        ("compare", "popularity", "ease", "--split", "leave_last"),
+        ("data", "audit"),
+        ("data", "split", "--split", "random"),
+    ],
+    ids=" ".join,
+)
+def test_where_a_data_set_came_from_is_the_first_thing_told(
+    recsys, dataset: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert recsys(*command, "--dataset", "toy").stderr.startswith("toy: from a far place\n")
+    assert dataset == [{"progress": False}]
+
+
+@pytest.mark.parametrize(("quiet", "options"), [(False, {}), (True, {}), (False, {"progress": False})])
+def test_a_loader_shows_progress_to_a_person_only(
+    dataset: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, quiet: bool, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    load_dataset(Output(quiet=quiet), "toy", options)
+    assert dataset == [{"progress": not quiet and not options}]
+
+
+def test_a_loader_need_not_have_progress(dataset: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("toy_module.load", lambda: Interactions.from_arrays([1], [2]), raising=True)
+    assert len(load_dataset(Output(), "toy", {})) == 1
+    assert dataset == []

@@ -110,6 +110,33 @@ def test_evaluate_a_bundle_on_held_out_data(
     assert "--split" in recsys("evaluate", tmp_path / "ease", "--path", test, "--split", "random", code=2).stderr
 
 
+def test_evaluate_tells_what_cannot_be_hit(recsys, tmp_path: Path) -> None:
+    train = pl.DataFrame({"user_id": [1, 1, 2, 2, 3], "item_id": [1, 2, 2, 3, 4]})
+    test = pl.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 3, 9]})
+    for name, part in {"train": train, "test": test}.items():
+        part.write_parquet(tmp_path / f"{name}.parquet")
+    recsys("fit", "popularity", "--path", tmp_path / "train.parquet", "-o", tmp_path / "b")
+    told = recsys("evaluate", tmp_path / "b", "--path", tmp_path / "test.parquet").stderr
+    assert "1 relevant items are unknown to the model" in told
+    assert "1 relevant items were left out of the lists, since the user had them before" in told
+    told = recsys(
+        "evaluate", tmp_path / "b", "--path", tmp_path / "test.parquet", "--set", "evaluate.filter_seen=false"
+    ).stderr
+    assert "left out of the lists" not in told
+
+
+def test_evaluate_and_split_tell_of_histories_unknown_to_the_model(recsys, tmp_path: Path) -> None:
+    # Each of 10 users has an item of their own, then items that all have.
+    items = [[100 + user, 0, 1, 2] for user in range(10)]
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"user_id": np.repeat(range(10), 4), "item_id": np.ravel(items)}).write_parquet(path)
+    options = ("--split", "users", "--set", "split.history_fraction=0.5")
+    told = recsys("data", "split", path, *options, "-o", tmp_path).stderr
+    assert "2 of 4 events of the histories are of items that are not in train" in told
+    told = recsys("evaluate", "popularity", "--path", path, *options).stderr
+    assert "2 events of the histories are of items unknown to the model" in told
+
+
 def test_evaluate_rejects_unknown_metrics(recsys, data: tuple[str, ...]) -> None:
     assert "did you mean 'ndcg'" in recsys("evaluate", "popularity", *data, "--metric", "ndgc", code=2).stderr
 

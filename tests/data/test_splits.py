@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from recsys_core.data import Interactions, split_global_time, split_leave_last, split_random, split_users
+from recsys_core.data import Interactions, Split, split_global_time, split_leave_last, split_random, split_users
 from recsys_core.errors import ConfigError, DataError
 
 EVENT = st.tuples(st.integers(0, 5), st.integers(0, 8), st.integers(0, 10))
@@ -95,7 +95,7 @@ def test_global_time_at_a_moment():
         assert (len(split.train), len(split.test)) == (1, 2)
         assert split.unknown_to_train() == {
             "test_users": 2, "unknown_users": 1, "test_items": 2, "unknown_items": 2, "test_events": 2,
-            "unknown_item_events": 2,
+            "unknown_item_events": 2, "history_events": 0, "unknown_history_events": 0,
         }  # fmt: skip
 
 
@@ -172,6 +172,12 @@ def test_users_takes_the_fraction_and_depends_on_the_seed():
     users = [split.test.users.ids.to_list() for split in splits]
     assert [len(ids) for ids in users] == [5, 5, 5]
     assert users[0] == users[1] != users[2]
+
+
+def test_events_of_the_histories_that_no_model_can_know_are_counted():
+    train, test, history = (build(events) for events in ([(0, 1, 0)], [(1, 1, 2)], [(1, 1, 0), (1, 2, 1), (1, 2, 1)]))
+    counts = Split(train, test, history).unknown_to_train()
+    assert (counts["history_events"], counts["unknown_history_events"], counts["unknown_items"]) == (3, 2, 0)
 
 
 def test_users_with_one_event_are_trained_on():

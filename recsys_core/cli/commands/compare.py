@@ -58,7 +58,8 @@ def compare(
     flags = run_flags(path=path, dataset=dataset, columns=columns, split=split, k=k, metric=metric)
     run = read_run_config(config, settings or (), flags=flags)
     requests = run.models(models or ())
-    parts = make_split(load_interactions(run.data), run.split)
+    interactions = load_interactions(out, run.data)
+    parts = make_split(interactions, run.split)
     trials = run_trials(out, parts, requests, run.evaluate, threads)
     confidence = run.evaluate.confidence
     leading = leading_metric(trials[0].evaluation)
@@ -67,6 +68,7 @@ def compare(
         paired = metrics.compare(trials[0].evaluation, trials[1].evaluation, metric=leading, confidence=confidence)
     out.data(
         {
+            "source": interactions.source,
             "split": {"method": run.split.method, **run.split.model_dump(mode="json")},
             "leading_metric": leading,
             "confidence": confidence,

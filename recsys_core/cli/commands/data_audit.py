@@ -40,7 +40,7 @@ def data_audit(
 
     flags = run_flags(path=path, dataset=dataset, columns=columns)
     run = read_run_config(config, settings or (), flags=flags)
-    report = audit_source(run.data)
+    report = audit_source(out, run.data)
     out.data(report.to_dict())
     print_audit(out, report)
     if not report.ok:

@@ -43,7 +43,8 @@ def data_split(
 
     flags = run_flags(path=path, dataset=dataset, columns=columns, split=split)
     run = read_run_config(config, settings or (), flags=flags)
-    parts = make_split(load_interactions(run.data), run.split)
+    interactions = load_interactions(out, run.data)
+    parts = make_split(interactions, run.split)
     named = {"train": parts.train, "test": parts.test, "history": parts.history}
     files = {name: output / f"{name}.parquet" for name, part in named.items() if part is not None}
     present = [str(file) for file in files.values() if file.exists()]
@@ -59,10 +60,23 @@ def data_split(
             {"part": name, "events": len(part), "users": part.n_users, "items": part.n_items, "file": str(file)}
         )
     unknown = parts.unknown_to_train()
-    out.data({"method": run.split.method, "settings": run.split.model_dump(mode="json"), "parts": rows,
-              "unknown_to_train": unknown})  # fmt: skip
+    out.data(
+        {
+            "source": interactions.source,
+            "method": run.split.method,
+            "settings": run.split.model_dump(mode="json"),
+            "parts": rows,
+            "unknown_to_train": unknown,
+        }
+    )
     out.table(rows, title=f"Split by {run.split.method}")
     out.note(
         f"Not in train: {unknown['unknown_users']} of {unknown['test_users']} test users, "
-        f"{unknown['unknown_items']} of {unknown['test_items']} test items."
+        f"{unknown['unknown_items']} of {unknown['test_items']} test items, which have "
+        f"{unknown['unknown_item_events']} of {unknown['test_events']} test events."
     )
+    if unknown["unknown_history_events"]:
+        out.note(
+            f"{unknown['unknown_history_events']} of {unknown['history_events']} events of the histories are of items "
+            "that are not in train."
+        )

@@ -70,15 +70,15 @@ def evaluate(
             raise ConfigError("--split: expected none for a bundle, which is measured on all the data given.")
         from recsys_core.runtime import load
 
-        evaluation = _on_held_out(
-            out, load(model, backend="core"), load_interactions(run.data), run.evaluate, model, threads
-        )
-        _print(out, evaluation, run.evaluate.confidence, {"bundle": model})
+        test = load_interactions(out, run.data)
+        evaluation = _on_held_out(out, load(model, backend="core"), test, run.evaluate, model, threads)
+        _print(out, evaluation, run.evaluate.confidence, {"source": test.source, "bundle": model})
         return
     request = run.model(model)
-    interactions = load_interactions(run.data)
+    interactions = load_interactions(out, run.data)
     [trial] = run_trials(out, make_split(interactions, run.split), [request], run.evaluate, threads)
     about = {
+        "source": interactions.source,
         "split": {"method": run.split.method, **run.split.model_dump(mode="json")},
         "settings": trial.model.config.model_dump(mode="json"),
         "fit_seconds": trial.fit_seconds,
@@ -128,3 +128,10 @@ def _print(out: Output, evaluation: Evaluation, confidence: float, about: dict[s
         out.note(f"{evaluation.n_users_skipped:,} test users left out: the model knows nothing about them.")
     if evaluation.n_relevant_unknown:
         out.note(f"{evaluation.n_relevant_unknown:,} relevant items are unknown to the model and count as misses.")
+    if evaluation.n_relevant_filtered:
+        out.note(
+            f"{evaluation.n_relevant_filtered:,} relevant items were left out of the lists, since the user had them "
+            "before, and count as misses; --set evaluate.filter_seen=false keeps them in."
+        )
+    if evaluation.n_history_unknown:
+        out.note(f"{evaluation.n_history_unknown:,} events of the histories are of items unknown to the model.")

@@ -55,7 +55,7 @@ def fit(
     if target.exists() and not overwrite:
         # Before the training, not after it.
         raise FormatError(f"{target}: exists already; choose another --output, or pass --overwrite.")
-    interactions = load_interactions(run.data)
+    interactions = load_interactions(out, run.data)
     started = time.perf_counter()
     with out.progress(f"fit {request.name}") as progress:
         recommender.fit(interactions, progress=progress)

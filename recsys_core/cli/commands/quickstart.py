@@ -96,11 +96,10 @@ def quickstart(
 def _load(out: Output, dataset: str) -> tuple[Interactions, dict[str, Any]]:
     from recsys_core import data
     from recsys_core.cli.commands.data_audit import print_audit
-    from recsys_core.registry import load_dataset
+    from recsys_core.cli.sources import load_dataset
 
     out.heading(f"1  Data: {dataset}")
-    with out.progress(f"load {dataset}"):
-        interactions = load_dataset(dataset)
+    interactions = load_dataset(out, dataset, {})
     report = data.audit(interactions)
     print_audit(out, report, interactions.source)
     return interactions, report.to_dict()
