@@ -71,9 +71,10 @@ class ExplicitMf(FactorRecommender):
     With ``observed=False`` the product at the minimum is the singular value decomposition of *R* cut to f factors, each
     singular value less :math:`\lambda`, and not below 0.
 
-    Users are solved once more after the last iteration, so that a user known from training gets exactly what his
-    history would get as a stranger's.  The form's vectors have one more factor than those of the attributes where there
-    are biases.
+    Users are solved once more after the last iteration, so that a user known from training gets exactly what their
+    history would get as a stranger's.  An item that is rated again counts with its last rating, and one that a history
+    lists without a rating as rated with the mean.  The form's vectors have one more factor than those of the
+    attributes where there are biases.
 
     References
     ----------
@@ -126,7 +127,11 @@ def _fit_observed(ratings: CSR, config: ExplicitMfConfig, progress: Progress) ->
     """Minimize over the stored entries; the last column of either side is its bias."""
     mean = np.float32(ratings.data.mean(dtype=np.float64))
     fold_in = FoldIn(
-        config.regularization * np.eye(config.n_factors + 1, dtype=np.float32), confidence=(1.0, 0.0), target=(0.0, 1.0)
+        config.regularization * np.eye(config.n_factors + 1, dtype=np.float32),
+        confidence=(1.0, 0.0),
+        target=(0.0, 1.0),
+        repeats="last",
+        default_weight=float(mean),
     )
 
     def solve(matrix: CSR, other: FloatArray) -> FloatArray:
@@ -175,7 +180,13 @@ def _fit_all(ratings: CSR, config: ExplicitMfConfig, progress: Progress) -> DotF
         progress(iteration + 1, config.n_iterations + 1)
     users = solve(ratings, items)
     progress(config.n_iterations + 1, config.n_iterations + 1)
-    fold_in = FoldIn(_ridge(items, config.regularization).astype(np.float32), confidence=(0.0, 0.0), target=(0.0, 1.0))
+    fold_in = FoldIn(
+        _ridge(items, config.regularization).astype(np.float32),
+        confidence=(0.0, 0.0),
+        target=(0.0, 1.0),
+        repeats="last",
+        default_weight=float(ratings.data.mean(dtype=np.float64)),
+    )
     return DotForm(items.astype(np.float32), user_factors=users.astype(np.float32), fold_in=fold_in)
 
 

@@ -116,7 +116,7 @@ def _relevance(pool: Ranking) -> FloatArray:
 def _item_vectors(model: FittedModel) -> FloatArray | CSR:
     """Vectors of all items: the factors, or rows of unit length over the training users."""
     if isinstance(model.form, DotForm):
-        return model.form.item_factors
+        return model.form.likeness_factors
     item_users = model.histories.to_csr(model.form.n_items).T.tocsr()
     item_users.data = np.ones(item_users.nnz, np.float32)
     return unit_rows(item_users)

@@ -15,6 +15,7 @@ file                   content
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,18 +23,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from recsys_core.bundle.manifest import read_manifest, verify_files, write_manifest
+from recsys_core.bundle.manifest import read_manifest, read_whole, verify_files, write_manifest
 from recsys_core.bundle.publish import published_directory
 from recsys_core.data import Histories, IdMap
-from recsys_core.errors import FormatError
+from recsys_core.errors import DataError, FormatError
 from recsys_core.export import export_onnx
 from recsys_core.models import FittedModel, Provenance, Recommender, form_from_state
 
-__all__ = ["Bundle", "load_bundle", "save_bundle"]
+__all__ = ["Bundle", "load_bundle", "read_bundle", "save_bundle"]
 
 MODEL = "model.onnx"
 STATE = "state.safetensors"
@@ -101,6 +103,8 @@ def save_bundle(
     """
     fitted = model.fitted if isinstance(model, Recommender) else model
     path = Path(path)
+    # JSON has no NaN: a metric that is undefined is null.
+    figures = {name: float(value) if np.isfinite(value) else None for name, value in (metrics or {}).items()}
     if path.exists():
         if not overwrite:
             raise FormatError(f"{path}: exists already; choose another path, or pass overwrite=True.")
@@ -112,6 +116,8 @@ def save_bundle(
         state |= {f"histories.{name}": getattr(fitted.histories, name) for name in ("indptr", "indices", "weights")}
         save_file(state, directory / STATE)
         (directory / ITEM_IDS).write_text(fitted.items.to_json(), encoding="utf-8")
+        # safetensors makes its file private; whoever may read the others may read this one.
+        shutil.copymode(directory / ITEM_IDS, directory / STATE)
         (directory / USER_IDS).write_text(fitted.users.to_json(), encoding="utf-8")
         if fitted.item_features is not None:
             fitted.item_features.write_parquet(directory / ITEM_FEATURES)
@@ -124,7 +130,7 @@ def save_bundle(
                 "form": {"kind": fitted.form.kind, **meta},
                 "n_users": len(fitted.users),
                 "n_items": len(fitted.items),
-                "metrics": dict(metrics or {}),
+                "metrics": figures,
                 "parity": {"max_error": parity.max_error, "tolerance": parity.tolerance},
                 "versions": {name: version(name) for name in _RECORDED_VERSIONS},
             },
@@ -148,9 +154,16 @@ def load_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
         It is not a bundle, is of another format version, or a file is missing or damaged.
     """
     path = Path(path)
-    manifest = read_manifest(path)
+    return read_whole(path, lambda manifest: read_bundle(path, manifest, verify=verify))
+
+
+def read_bundle(path: Path, manifest: dict[str, Any], *, verify: bool) -> Bundle:
+    """Read what a manifest lists; :func:`load_bundle` without care for a bundle that is replaced meanwhile."""
     if verify:
         verify_files(path, manifest)
+    missing = sorted({MODEL, STATE, ITEM_IDS, USER_IDS} - set(manifest.get("files", ())))
+    if missing:
+        raise FormatError(f"{path}: expected {', '.join(missing)} in its manifest; write the bundle again.")
     try:
         state = load_file(path / STATE)
         meta = dict(manifest["form"])
@@ -164,7 +177,7 @@ def load_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
             item_features=pl.read_parquet(features) if ITEM_FEATURES in manifest["files"] else None,
             provenance=Provenance(**manifest["model"]),
         )
-    except (KeyError, TypeError, OSError, SafetensorError, pl.exceptions.PolarsError) as cause:
+    except (KeyError, TypeError, OSError, DataError, SafetensorError, pl.exceptions.PolarsError) as cause:
         raise FormatError(
             f"{path}: cannot be read ({type(cause).__name__}: {cause}); write the bundle again."
         ) from cause

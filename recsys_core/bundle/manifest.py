@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recsys_core.errors import FormatError
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "file_sha256", "read_manifest", "verify_files", "write_manifest"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "file_sha256", "read_manifest", "read_whole", "verify_files", "write_manifest"]
 
 FORMAT_VERSION = 1
 """Raised when a reader of the old format could not read the new one."""
 MANIFEST = "manifest.json"
+_ATTEMPTS = 10
+
+T = TypeVar("T")
 
 
 def file_sha256(path: Path) -> str:
@@ -55,6 +59,27 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
+def read_whole(directory: Path, read: Callable[[dict[str, Any]], T]) -> T:
+    """Call ``read(manifest)``, and again if the bundle was replaced meanwhile, so that no two bundles are mixed.
+
+    Raises
+    ------
+    FormatError
+        The bundle cannot be read, or is being replaced faster than it can be read.
+    """
+    for _ in range(_ATTEMPTS):
+        before = read_manifest(directory)
+        try:
+            content = read(before)
+        except FormatError:
+            if read_manifest(directory) == before:
+                raise
+            continue
+        if read_manifest(directory) == before:
+            return content
+    raise FormatError(f"{directory}: replaced {_ATTEMPTS} times while it was being read; try again.")
+
+
 def verify_files(directory: Path, manifest: dict[str, Any]) -> None:
     """Check that every file the manifest lists is there and unchanged.
 
@@ -63,12 +88,20 @@ def verify_files(directory: Path, manifest: dict[str, Any]) -> None:
     FormatError
         A file is missing, of another size, or of another hash.
     """
-    for name, expected in manifest["files"].items():
+    try:
+        listed = [(name, entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()]
+    except (KeyError, TypeError, AttributeError) as cause:
+        raise FormatError(
+            f"{directory / MANIFEST}: expected the size and hash of every file; write the bundle again."
+        ) from cause
+    for name, expected_size, expected_hash in listed:
         path = directory / name
+        if path.parent != directory:
+            raise FormatError(f"{directory / MANIFEST}: expected names of files in the bundle, got {name!r}.")
         if not path.is_file():
             raise FormatError(f"{path}: listed in the manifest but missing; copy the whole bundle.")
         size = path.stat().st_size
-        if size != expected["bytes"]:
-            raise FormatError(f"{path}: expected {expected['bytes']} bytes, got {size}; copy the bundle again.")
-        if file_sha256(path) != expected["sha256"]:
+        if size != expected_size:
+            raise FormatError(f"{path}: expected {expected_size} bytes, got {size}; copy the bundle again.")
+        if file_sha256(path) != expected_hash:
             raise FormatError(f"{path}: its SHA-256 is not the manifest's; the file was changed or damaged.")

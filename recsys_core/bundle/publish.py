@@ -6,7 +6,7 @@ import ctypes
 import os
 import shutil
 import sys
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +24,12 @@ def published_directory(target: Path) -> Iterator[Path]:
     Everything is flushed to the disk before the rename.  An existing ``target`` is replaced: in one step on Linux;
     elsewhere there is an instant in which neither stands.  After an error nothing has changed.
     """
+    target = target.resolve()  # what a link points to is replaced, not the link
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    staging = _sibling(target)
+    staging.mkdir()
     try:
         yield staging
-        staging.chmod(0o755)  # mkdtemp makes it private
         for path in [*staging.rglob("*"), staging]:
             _flush(path)
         if target.exists():
@@ -58,9 +59,17 @@ def _exchange(staging: Path, target: Path) -> None:
             _AT_FDCWD, os.fsencode(staging), _AT_FDCWD, os.fsencode(target), ctypes.c_uint(_RENAME_EXCHANGE)
         ):
             return
-    # Old C libraries and some network file systems cannot exchange.
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    aside.rmdir()
+    # Old C libraries, other systems and some network file systems cannot exchange.
+    aside = _sibling(target)
     target.rename(aside)
-    staging.rename(target)
+    try:
+        staging.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
     aside.rename(staging)
+
+
+def _sibling(target: Path) -> Path:
+    # Not tempfile.mkdtemp, whose folder would keep others from reading the published one.
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import scipy.sparse as sp
 
+    from recsys_core.data.matrix import Aggregate
     from recsys_core.types import FloatArray, Index32Array, IndexArray
 
 __all__ = ["Histories"]
@@ -116,13 +117,15 @@ class Histories:
         source = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
         return Histories(indptr, self.indices[source], self.weights[source])
 
-    def to_csr(self, n_items: int) -> sp.csr_matrix[Any]:
-        """Return the rows as a CSR matrix, weights of repeated items summed.
+    def to_csr(self, n_items: int, aggregate: Aggregate = "sum") -> sp.csr_matrix[Any]:
+        """Return the rows as a CSR matrix, one entry for each distinct item of a row.
 
         Parameters
         ----------
         n_items
             Number of columns, above the largest item index.
+        aggregate
+            What the weights of a repeated item become, as in :meth:`Interactions.to_csr`.
 
         Returns
         -------
@@ -139,7 +142,7 @@ class Histories:
         if len(self.indices) and self.indices.max() >= n_items:
             raise DataError(f"n_items: expected more than the largest item index, {self.indices.max()}, got {n_items}")
         rows = np.repeat(np.arange(len(self), dtype=np.int32), self.lengths)
-        return build_csr(rows, self.indices, self.weights, (len(self), n_items), "sum")
+        return build_csr(rows, self.indices, self.weights, (len(self), n_items), aggregate)
 
     def __len__(self) -> int:
         return len(self.indptr) - 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recsys_core.export.onnx_model import GRAPH_FORMAT_VERSION, build_onnx, export_onnx
+from recsys_core.export.onnx_model import build_onnx, export_onnx
 from recsys_core.export.parity import ParityReport, check_parity
-from recsys_core.export.session import OnnxRanker
+from recsys_core.export.session import GRAPH_FORMAT_VERSION, OnnxRanker
 
 __all__ = ["GRAPH_FORMAT_VERSION", "OnnxRanker", "ParityReport", "build_onnx", "check_parity", "export_onnx"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import onnx
@@ -11,13 +12,11 @@ from recsys_core.errors import ExportError
 from recsys_core.export.graph import GraphBuilder
 from recsys_core.export.parity import TOLERANCE, ParityReport, check_parity
 from recsys_core.export.retrieval import add_retrieval_head
-from recsys_core.export.scoring import add_scores
+from recsys_core.export.scoring import add_scores, history_repeats, history_width
+from recsys_core.export.session import GRAPH_FORMAT_VERSION
 from recsys_core.models import FittedModel, Recommender
 
-__all__ = ["GRAPH_FORMAT_VERSION", "build_onnx", "export_onnx"]
-
-GRAPH_FORMAT_VERSION = 1
-"""Raised when the meaning of the graph's inputs or outputs changes."""
+__all__ = ["build_onnx", "export_onnx"]
 
 # A protobuf file ends at 2 GiB; beyond this much, the tables go to a file beside it.
 EXTERNAL_DATA_BYTES = 1 << 30
@@ -41,6 +40,8 @@ def build_onnx(model: Recommender | FittedModel, *, k: int | None = None) -> onn
         "recsys_core.format_version": str(GRAPH_FORMAT_VERSION),
         "recsys_core.form": fitted.form.kind,
         "recsys_core.n_items": str(len(fitted.items)),
+        "recsys_core.history_repeats": history_repeats(fitted.form),
+        "recsys_core.history_width": str(history_width(fitted.form)),
         "recsys_core.item_ids_sha256": fitted.items.digest,
         "recsys_core.model": provenance.name,
         "recsys_core.distribution": provenance.distribution,
@@ -96,23 +97,25 @@ def export_onnx(
     Raises
     ------
     ExportError
-        The graph is invalid, or its answers differ; nothing is left at ``path``.
+        The graph is invalid, or its answers differ; what was at ``path`` is left as it was.
     NotFittedError
         The model is not fitted.
     """
     fitted = model.fitted if isinstance(model, Recommender) else model
     path = Path(path)
     proto = build_onnx(fitted, k=k)
-    data = path.with_name(path.name + ".data")
     large = proto.ByteSize() > EXTERNAL_DATA_BYTES
-    try:
-        onnx.save_model(proto, path, save_as_external_data=large, location=data.name if large else None)
-        onnx.checker.check_model(os.fspath(path), full_check=True)
-        return check_parity(fitted, path, tolerance=tolerance)
-    except Exception as cause:
-        path.unlink(missing_ok=True)
-        if large:
-            data.unlink(missing_ok=True)
-        if isinstance(cause, onnx.checker.ValidationError):
+    data = path.name + ".data"
+    # Written and checked beside its place, so that a model which fails leaves the old file as it was.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        staged = Path(folder) / path.name
+        try:
+            onnx.save_model(proto, staged, save_as_external_data=large, location=data if large else None)
+            onnx.checker.check_model(os.fspath(staged), full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as cause:
             raise ExportError(f"{path}: the graph is invalid ({cause}).") from cause
-        raise
+        report = check_parity(fitted, staged, tolerance=tolerance)
+        path.with_name(data).unlink(missing_ok=True)
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+            file.replace(path.parent / file.name)
+    return report

@@ -7,7 +7,7 @@ float32 [B, L].  Padding is turned into item 0 with weight 0.
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from onnx import TensorProto
@@ -16,7 +16,7 @@ from recsys_core.export.graph import GraphBuilder
 from recsys_core.models import DotForm, FoldIn, Form, ItemItemForm, StaticForm
 from recsys_core.types import CSR
 
-__all__ = ["add_scores", "history_width", "uses_weights"]
+__all__ = ["add_scores", "history_repeats", "history_width", "uses_weights"]
 
 # A conjugate-gradient step is skipped for a row once its squared residual, in the norm of the preconditioner, has
 # fallen by this factor: 1e-6 in the solution, which is what float32 holds.
@@ -43,6 +43,11 @@ def _(form: DotForm) -> bool:
 @uses_weights.register
 def _(form: ItemItemForm) -> bool:
     return not form.binary
+
+
+def history_repeats(form: Form) -> Literal["sum", "last"]:
+    """What an item that a history repeats weighs; whoever feeds the graph makes the items of a history distinct."""
+    return form.fold_in.repeats if isinstance(form, DotForm) and form.fold_in is not None else "sum"
 
 
 def history_width(form: Form) -> int:
@@ -180,7 +185,7 @@ def _queries(form: DotForm, graph: GraphBuilder) -> str:
     user_index = graph.input("user_index", "int64", ["batch"])
     user_factors = graph.table("user_factors", form.user_factors)
     if form.fold_in is None:
-        return graph.op("Gather", user_factors, user_index)
+        return _known_only(graph, user_factors, user_index, len(form.user_factors))
 
     history = _history(graph, uses_weights(form))
     known = graph.op("GreaterOrEqual", user_index, graph.constant(0))
@@ -198,6 +203,19 @@ def _queries(form: DotForm, graph: GraphBuilder) -> str:
     return graph.op(
         "If", any_unknown, then_branch=solving.proto("solve_unknown"), else_branch=looking.proto("look_up_known")
     )
+
+
+def _known_only(graph: GraphBuilder, user_factors: str, user_index: str, n_users: int) -> str:
+    # Gather counts negative positions from the end.  An unknown user's query is NaN, so that all scores are NaN and
+    # the retrieval head returns nothing.
+    known = graph.op(
+        "And",
+        graph.op("GreaterOrEqual", user_index, graph.constant(0)),
+        graph.op("Less", user_index, graph.constant(n_users)),
+    )
+    looked_up = graph.op("Gather", user_factors, graph.op("Where", known, user_index, graph.constant(0)))
+    known = graph.op("Unsqueeze", known, graph.constant([1]))
+    return graph.op("Where", known, looked_up, graph.constant(np.nan, "float32"))
 
 
 def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: _History) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -11,12 +12,18 @@ import onnxruntime as ort
 from recsys_core import ops
 from recsys_core.data import Histories
 from recsys_core.errors import FormatError
+from recsys_core.models import FittedModel
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
-__all__ = ["OnnxRanker"]
+__all__ = ["GRAPH_FORMAT_VERSION", "OnnxRanker"]
 
-# The graph holds a few [B, n_items] blocks of scores; a batch is cut so that one of them stays under this size.
-SCORES_BYTES = 64 << 20
+GRAPH_FORMAT_VERSION = 1
+"""Raised when the meaning of the graph's inputs or outputs changes."""
+
+# A graph holds blocks of [B, n_items] scores and, for histories, [B, L, width] numbers; a batch is cut so that what it
+# holds stays about this size.
+BATCH_BYTES = 128 << 20
+SCORE_BLOCKS = 4
 
 
 class OnnxRanker:
@@ -32,7 +39,7 @@ class OnnxRanker:
     Raises
     ------
     FormatError
-        onnxruntime cannot read the file.
+        onnxruntime cannot read the file, it was not written by this library, or by a version with another format.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, n_threads: int = 0) -> None:
@@ -47,7 +54,29 @@ class OnnxRanker:
             raise FormatError(f"{os.fspath(path)}: onnxruntime cannot read it ({cause}); export it again.") from cause
         self.inputs = frozenset(node.name for node in self._session.get_inputs())
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        version = self.metadata.get("recsys_core.format_version")
+        if version != str(GRAPH_FORMAT_VERSION):
+            raise FormatError(
+                f"{os.fspath(path)}: expected a graph of recsys_core with format_version {GRAPH_FORMAT_VERSION}, "
+                f"got {version}; export it again."
+            )
         self._n_items = int(self.metadata["recsys_core.n_items"])
+        self._repeats: Literal["sum", "last"] = (
+            "last" if self.metadata["recsys_core.history_repeats"] == "last" else "sum"
+        )
+        self._history_width = int(self.metadata["recsys_core.history_width"])
+
+    def check_ids(self, fitted: FittedModel) -> None:
+        """Check that the graph was made from a model over the same users and items.
+
+        Raises
+        ------
+        FormatError
+            It was not, so that its positions mean other ids.
+        """
+        for what, ids in (("item", fitted.items), ("user", fitted.users)):
+            if self.metadata.get(f"recsys_core.{what}_ids_sha256", ids.digest) != ids.digest:
+                raise FormatError(f"model.onnx: made for other {what} ids than those beside it; copy the whole bundle.")
 
     def rank(
         self,
@@ -62,27 +91,39 @@ class OnnxRanker:
         """Top k of each query; as a scoring form's ``rank``, computed by the graph."""
         asked = user_index if user_index is not None else histories
         assert asked is not None
-        n_queries = len(asked)
-        batch = max(1, SCORES_BYTES // (4 * max(self._n_items, 1)))
-        indices = np.empty((n_queries, k), np.int64)
-        scores = np.empty((n_queries, k), np.float32)
-        for start in range(0, n_queries, batch):
-            rows = slice(start, min(start + batch, n_queries))
+        indices = np.empty((len(asked), k), np.int64)
+        scores = np.empty((len(asked), k), np.float32)
+        for rows in self._batches(len(asked), histories, exclude):
             feeds = self._feeds(user_index, histories, rows, k, exclude, allow, deny)
             indices[rows], scores[rows] = self._session.run(["item_index", "score"], feeds)
         return Ranking(indices, scores)
+
+    def _batches(self, n_queries: int, histories: Histories | None, exclude: CSR | None) -> Iterator[IndexArray]:
+        """Rows to run at a time: long lists together, since all of a batch are padded to its longest."""
+        lengths = np.zeros(n_queries, np.int64)
+        if histories is not None and "history" in self.inputs:
+            lengths += histories.lengths * (self._history_width + 4)
+        if exclude is not None:
+            lengths += 4 * np.diff(exclude.indptr)
+        order = np.argsort(-lengths, kind="stable")
+        start = 0
+        while start < n_queries:
+            per_row = 4 * (SCORE_BLOCKS * self._n_items + int(lengths[order[start]]) + 1)
+            size = max(1, BATCH_BYTES // per_row)
+            yield order[start : start + size]
+            start += size
 
     def _feeds(
         self,
         user_index: IndexArray | None,
         histories: Histories | None,
-        rows: slice,
+        rows: IndexArray,
         k: int,
         exclude: CSR | None,
         allow: IndexArray | None,
         deny: IndexArray | None,
     ) -> dict[str, np.ndarray[Any, Any]]:
-        n_rows = rows.stop - rows.start
+        n_rows = len(rows)
         feeds: dict[str, np.ndarray[Any, Any]] = {
             "exclude": _excluded(exclude, rows, deny),
             "allow": _allowed(allow),
@@ -94,8 +135,8 @@ class OnnxRanker:
         if "history" in self.inputs:
             history, weight = np.empty((n_rows, 0), np.int64), np.empty((n_rows, 0), np.float32)
             if histories is not None:
-                # A graph adds up what a history repeats; summed beforehand, it is what the model was trained on.
-                chosen = histories.rows(np.arange(rows.start, rows.stop)).to_csr(self._n_items)
+                # A graph takes distinct items, and repeats mean what they meant in training.
+                chosen = histories.rows(rows).to_csr(self._n_items, self._repeats)
                 history, weight = _padded(chosen)
             feeds["history"] = history
             if "history_weight" in self.inputs:
@@ -113,9 +154,9 @@ def _padded(matrix: CSR) -> tuple[IndexArray, FloatArray]:
     return indices, weights
 
 
-def _excluded(exclude: CSR | None, rows: slice, deny: IndexArray | None) -> IndexArray:
+def _excluded(exclude: CSR | None, rows: IndexArray, deny: IndexArray | None) -> IndexArray:
     parts = [_padded(exclude[rows])[0]] if exclude is not None else []
-    n_rows = rows.stop - rows.start
+    n_rows = len(rows)
     if deny is not None:
         parts.append(np.broadcast_to(np.asarray(deny, np.int64), (n_rows, len(deny))))
     return np.concatenate(parts, axis=1) if parts else np.empty((n_rows, 0), np.int64)

@@ -88,7 +88,8 @@ class FittedModel:
             One user id or a sequence of them.  Give either this or ``histories``.
         histories
             What each asker has had: a list of item ids, a list of such lists, a dict from a label of yours to such a
-            list, or a table with ``user_id``, ``item_id`` and optionally ``weight`` and ``datetime``.  ``[[]]`` is
+            list, or a table with ``user_id``, ``item_id`` and optionally ``weight`` and ``datetime``.  An item without
+            a weight counts 1, or like a usual rating in a model that predicts ratings.  ``[[]]`` is
             one asker who has had nothing, ``[]`` is no asker.
         k
             Items to recommend to each, at least 1.
@@ -117,7 +118,7 @@ class FittedModel:
         DataError
             Both or neither of ``users`` and ``histories`` are given, or the model cannot answer that kind.
         """
-        query = resolve_query(self.users, self.items, users, histories, on_unknown)
+        query = resolve_query(self.users, self.items, users, histories, on_unknown, self._default_weight)
         allow_index, deny_index = resolve_items(self.items, allow), resolve_items(self.items, deny)
         ranking = self.recommend_indices(
             query.user_index,
@@ -245,6 +246,11 @@ class FittedModel:
     ) -> Ranking:
         # The one step that a bundle's ONNX graph can take over.
         return self.form.rank(user_index, histories, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads)
+
+    @property
+    def _default_weight(self) -> float:
+        fold_in = self.form.fold_in if isinstance(self.form, DotForm) else None
+        return fold_in.default_weight if fold_in is not None else 1.0
 
     @cached_property
     def _popularity(self) -> StaticForm:

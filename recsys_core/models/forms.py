@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -60,16 +60,24 @@ class FoldIn:
         ``(c0, c1)`` and ``(t0, t1)``.
     item_offset
         float32 (n_items,) or None for zeros.
+    repeats
+        What an item that a history repeats weighs: the "sum" of its weights, or the "last" of them, as in training.
+    default_weight
+        What an item weighs that is listed without a weight: 1 for counts, something like the mean for ratings.
     """
 
     prior: FloatArray
     confidence: tuple[float, float]
     target: tuple[float, float]
     item_offset: FloatArray | None = None
+    repeats: Literal["sum", "last"] = "sum"
+    default_weight: float = 1.0
 
     def __post_init__(self) -> None:
         n_factors = np.shape(self.prior)[0] if np.ndim(self.prior) else None
         prior = finite_floats(self.prior, "fold_in.prior", n_factors, n_factors)
+        if not np.allclose(prior, prior.T, rtol=1e-3, atol=1e-6 * float(np.abs(prior).max(initial=0))):
+            raise DataError("fold_in.prior: expected a symmetric matrix, got one that is not.")
         try:
             np.linalg.cholesky(prior.astype(np.float64))
         except np.linalg.LinAlgError:
@@ -139,8 +147,18 @@ class DotForm(_Picklable):
         return ops.ItemIndex(self.item_factors, self.item_bias)
 
     @cached_property
+    def likeness_factors(self) -> FloatArray:
+        """The item factors whose cosine says how alike two items are, float32 (n_items, at most n_factors).
+
+        A column that is the same for all items, such as the ones that a user's bias is multiplied by, tells no two
+        apart and is left out.
+        """
+        varies = np.ptp(self.item_factors, axis=0) > 0
+        return np.ascontiguousarray(self.item_factors[:, varies]) if varies.any() else self.item_factors
+
+    @cached_property
     def _cosine_index(self) -> ops.ItemIndex:
-        return ops.ItemIndex(self.item_factors, metric="cosine")
+        return ops.ItemIndex(self.likeness_factors, metric="cosine")
 
     def encode(self, user_index: IndexArray | None, histories: Histories | None, n_threads: int = 0) -> FloatArray:
         """Query vectors, float32 (n_queries, n_factors): rows looked up, or solved where only a history is given."""
@@ -150,7 +168,7 @@ class DotForm(_Picklable):
         assert histories is not None
         assert self.fold_in is not None
         return ops.solve_rows(
-            histories.to_csr(self.n_items),
+            histories.to_csr(self.n_items, self.fold_in.repeats),
             self.item_factors,
             prior=self.fold_in.prior,
             confidence=self.fold_in.confidence,
@@ -176,7 +194,7 @@ class DotForm(_Picklable):
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """The k items whose factors have the largest cosine with each given item's, itself left out."""
-        queries = np.ascontiguousarray(self.item_factors[item_index])
+        queries = np.ascontiguousarray(self.likeness_factors[item_index])
         return self._cosine_index.topk(queries, k, exclude=_one_hot(item_index, self.n_items), n_threads=n_threads)
 
     def state(self) -> tuple[State, dict[str, Any]]:
@@ -191,7 +209,12 @@ class DotForm(_Picklable):
             arrays["fold_in.prior"] = self.fold_in.prior
             if self.fold_in.item_offset is not None:
                 arrays["fold_in.item_offset"] = self.fold_in.item_offset
-            meta["fold_in"] = {"confidence": list(self.fold_in.confidence), "target": list(self.fold_in.target)}
+            meta["fold_in"] = {
+                "confidence": list(self.fold_in.confidence),
+                "target": list(self.fold_in.target),
+                "repeats": self.fold_in.repeats,
+                "default_weight": self.fold_in.default_weight,
+            }
         return arrays, meta
 
     @classmethod
@@ -199,9 +222,15 @@ class DotForm(_Picklable):
         """Inverse of :meth:`state`."""
         fold_in = None
         if "fold_in" in meta:
-            c0, c1 = meta["fold_in"]["confidence"]
-            t0, t1 = meta["fold_in"]["target"]
-            fold_in = FoldIn(arrays["fold_in.prior"], (c0, c1), (t0, t1), arrays.get("fold_in.item_offset"))
+            saved = meta["fold_in"]
+            fold_in = FoldIn(
+                arrays["fold_in.prior"],
+                tuple(saved["confidence"]),
+                tuple(saved["target"]),
+                arrays.get("fold_in.item_offset"),
+                saved["repeats"],
+                saved["default_weight"],
+            )
         return cls(arrays["item_factors"], arrays.get("item_bias"), arrays.get("user_factors"), fold_in)
 
 

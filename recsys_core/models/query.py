@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -64,8 +65,15 @@ def resolve_items(items: IdMap, item_ids: Any) -> IndexArray | None:
     return np.unique(index[index >= 0])
 
 
-def resolve_query(users: IdMap, items: IdMap, user_ids: Any, histories: Any, on_unknown: OnUnknown) -> Query:
-    """Turn the arguments of ``recommend`` into a :class:`Query`.
+def resolve_query(
+    users: IdMap,
+    items: IdMap,
+    user_ids: Any,
+    histories: Any,
+    on_unknown: OnUnknown,
+    default_weight: float,
+) -> Query:
+    """Turn the arguments of ``recommend`` into a :class:`Query`; items listed without a weight get ``default_weight``.
 
     Raises
     ------
@@ -81,12 +89,16 @@ def resolve_query(users: IdMap, items: IdMap, user_ids: Any, histories: Any, on_
         raise DataError(f"recommend: expected either users or histories, got {given}; give exactly one.")
     if user_ids is not None:
         return _users_query(users, user_ids, on_unknown)
-    return _histories_query(items, histories, on_unknown)
+    return _histories_query(items, histories, on_unknown, default_weight)
 
 
 def _users_query(users: IdMap, user_ids: Any, on_unknown: OnUnknown) -> Query:
+    if hasattr(user_ids, "columns"):
+        raise DataError("users: expected ids, got a table; pass its column, such as table['user_id'].")
     labels = as_ids(user_ids)
     index = users.index_of(labels)
+    if (labels.dtype.is_integer() and users.ids.dtype.is_integer()) or not len(labels):
+        labels = labels.cast(users.ids.dtype)  # answers carry the type of the training data
     known = index >= 0
     _report_unknown("users", "user", labels.filter(pl.Series(~known)), on_unknown)
     if on_unknown == "fallback":
@@ -95,8 +107,10 @@ def _users_query(users: IdMap, user_ids: Any, on_unknown: OnUnknown) -> Query:
     return Query(labels, index[known], None, np.zeros(len(labels), np.bool_))
 
 
-def _histories_query(items: IdMap, histories: Any, on_unknown: OnUnknown) -> Query:
+def _histories_query(items: IdMap, histories: Any, on_unknown: OnUnknown, default_weight: float) -> Query:
     labels, indptr, item_ids, weights = _flatten(histories)
+    if weights is None:
+        weights = np.full(len(item_ids), default_weight, np.float32)
     index = items.index_of(item_ids)
     known = index >= 0
     _report_unknown("histories", "item", item_ids.filter(pl.Series(~known)), on_unknown)
@@ -106,8 +120,8 @@ def _histories_query(items: IdMap, histories: Any, on_unknown: OnUnknown) -> Que
     return Query(labels, None, resolved.rows(~fallback), fallback)
 
 
-def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, FloatArray]:
-    """Labels, row starts, item ids and weights of histories in any accepted shape."""
+def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, FloatArray | None]:
+    """Labels, row starts, item ids and weights, None where there are none, of histories in any accepted shape."""
     if isinstance(histories, Mapping):
         return as_ids(list(histories)), *_flatten_lists(histories)
     if isinstance(histories, str | bytes):
@@ -119,17 +133,18 @@ def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, FloatArr
     interactions = histories if isinstance(histories, Interactions) else Interactions.from_frame(histories)
     rows = interactions.histories()
     item_ids = interactions.items.labels(rows.indices.astype(np.int64))
-    return interactions.users.ids, rows.indptr, item_ids, rows.weights
+    weighted = interactions is histories or "weight" in nw.from_native(histories).collect_schema().names()
+    return interactions.users.ids, rows.indptr, item_ids, rows.weights if weighted else None
 
 
-def _flatten_lists(rows: Mapping[Any, Any]) -> tuple[IndexArray, pl.Series, FloatArray]:
+def _flatten_lists(rows: Mapping[Any, Any]) -> tuple[IndexArray, pl.Series, None]:
     for label, row in rows.items():
         if not _is_row(row):
             raise DataError(f"histories[{label!r}]: expected a list of item ids, got {row!r}.")
     lengths = np.array([len(row) for row in rows.values()], np.int64)
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     item_ids = as_ids([item for row in rows.values() for item in row])
-    return indptr, item_ids, np.ones(len(item_ids), np.float32)
+    return indptr, item_ids, None
 
 
 def _is_row(value: Any) -> bool:

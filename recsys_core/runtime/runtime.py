@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
-from recsys_core.bundle import load_bundle
+from recsys_core.bundle import read_bundle, read_whole
 from recsys_core.data import Histories
 from recsys_core.errors import ConfigError
 from recsys_core.export import OnnxRanker
@@ -64,7 +65,7 @@ def load(
         scoring form on the compiled core, which is faster on large catalogues; items whose scores differ by less than
         the parity tolerance of the manifest may swap places.
     n_threads
-        Threads of onnxruntime, 0 for all; the core takes ``n_threads`` with each request.
+        Threads of onnxruntime, 0 for all.  They are fixed here; the ``n_threads`` of a request is for the core.
     verify
         Compare the hash of every file with the manifest's first.
 
@@ -81,7 +82,15 @@ def load(
     """
     if backend not in ("onnx", "core"):
         raise ConfigError(f"backend: expected 'onnx' or 'core', got {backend!r}.")
-    bundle = load_bundle(path, verify=verify)
-    ranker = OnnxRanker(bundle.model_path, n_threads=n_threads) if backend == "onnx" else None
-    parts = {part.name: getattr(bundle.fitted, part.name) for part in fields(FittedModel)}
-    return Runtime(**parts, manifest=bundle.manifest, ranker=ranker)
+    path = Path(path)
+
+    def read(manifest: dict[str, Any]) -> Runtime:
+        bundle = read_bundle(path, manifest, verify=verify)
+        ranker = None
+        if backend == "onnx":
+            ranker = OnnxRanker(bundle.model_path, n_threads=n_threads)
+            ranker.check_ids(bundle.fitted)
+        parts = {part.name: getattr(bundle.fitted, part.name) for part in fields(FittedModel)}
+        return Runtime(**parts, manifest=manifest, ranker=ranker)
+
+    return read_whole(path, read)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from form_examples import make_form
 
+from recsys_core import runtime
 from recsys_core.bundle import FORMAT_VERSION, load_bundle, save_bundle
 from recsys_core.bundle.publish import published_directory
-from recsys_core.data import IdMap
+from recsys_core.data import Histories, IdMap
 from recsys_core.errors import FormatError
-from recsys_core.models import FittedModel, Provenance
+from recsys_core.models import FittedModel, Provenance, StaticForm
 
 FILES = {"item_ids.json", "manifest.json", "model.onnx", "state.safetensors", "user_ids.json"}
 
@@ -78,41 +80,82 @@ def test_a_failed_save_leaves_the_old_bundle_and_nothing_else(fitted: FittedMode
     assert [entry.name for entry in tmp_path.iterdir()] == ["demo"]
 
 
-def test_a_reader_never_sees_a_mixture(tmp_path) -> None:
-    target = tmp_path / "shelf"
+def test_a_reader_never_sees_a_mixture(histories, tmp_path) -> None:
+    def model(size: int) -> FittedModel:
+        form = StaticForm(np.arange(size, dtype=np.float32))
+        ids = IdMap([f"v{size}-{i}" for i in range(size)])
+        return FittedModel(form, IdMap(["u"]), ids, Histories.from_lists([[0]]))
 
-    def publish(version: int) -> None:
-        with published_directory(target) as directory:
-            for name in ("a", "b"):
-                (directory / name).write_text(str(version))
-
-    publish(0)
+    path = save_bundle(model(3), tmp_path / "shelf")
+    versions = [save_bundle(model(size), tmp_path / f"v{size}") for size in (3, 4)]
     stop = threading.Event()
-    seen: list[tuple[str, str]] = []
+    faults: list[str] = []
+    reads = 0
 
     def read() -> None:
+        nonlocal reads
         while not stop.is_set():
-            descriptor = os.open(target, os.O_RDONLY)  # holds on to one directory, whatever is renamed
-            texts = []
-            for name in ("a", "b"):
-                try:
-                    file = os.open(name, os.O_RDONLY, dir_fd=descriptor)
-                except FileNotFoundError:
-                    break  # replaced and removed meanwhile: the reader opens it again
-                texts.append(os.read(file, 99).decode())
-                os.close(file)
-            os.close(descriptor)
-            if len(texts) == 2:
-                seen.append((texts[0], texts[1]))
+            try:
+                loaded = runtime.load(path)
+            except FormatError as fault:
+                if "while it was being read" not in str(fault):
+                    faults.append(str(fault))
+                continue
+            reads += 1
+            (best,) = loaded.recommend("u", k=1)["item_id"].to_list()
+            if best != f"v{len(loaded.items)}-{len(loaded.items) - 1}" or len(loaded.form.scores) != len(loaded.items):
+                faults.append(f"{best} of {len(loaded.items)} items")
 
     reader = threading.Thread(target=read)
     reader.start()
-    for version in range(1, 50):
-        publish(version)
+    for turn in range(60):
+        with published_directory(path) as directory:
+            shutil.copytree(versions[turn % 2], directory, dirs_exist_ok=True)
     stop.set()
     reader.join()
-    assert seen
-    assert all(a == b for a, b in seen)
+    assert not faults
+    assert reads
+
+
+def test_what_a_link_points_to_is_replaced(fitted: FittedModel, tmp_path) -> None:
+    save_bundle(fitted, tmp_path / "v1")
+    (tmp_path / "current").symlink_to("v1")
+    save_bundle(fitted, tmp_path / "current", metrics={"a": 2.0}, overwrite=True)
+    assert (tmp_path / "current").is_symlink()
+    assert load_bundle(tmp_path / "v1").manifest["metrics"] == {"a": 2.0}
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["current", "v1"]
+
+
+def test_whoever_may_read_one_file_may_read_all(fitted: FittedModel, tmp_path) -> None:
+    path = save_bundle(fitted, tmp_path / "demo")
+    assert len({file.stat().st_mode for file in path.iterdir()}) == 1
+
+
+def test_without_an_exchange_a_failed_rename_is_rolled_back(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("sys.platform", "plan9")
+    target = tmp_path / "shelf"
+    with published_directory(target) as directory:
+        (directory / "a").write_text("old")
+    with published_directory(target) as directory:
+        (directory / "a").write_text("new")
+    assert (target / "a").read_text() == "new"
+    rename = Path.rename
+
+    def fail(self: Path, to: Path) -> Path:
+        if to == target and (self / "b").exists():
+            raise OSError("no")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no"), published_directory(target) as directory:
+        (directory / "b").write_text("newest")
+    assert (target / "a").read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["shelf"]
+
+
+def test_metrics_of_numpy_and_undefined_ones_are_recorded(fitted: FittedModel, tmp_path) -> None:
+    path = save_bundle(fitted, tmp_path / "demo", metrics={"ndcg@10": np.float32(0.5), "diversity@1": float("nan")})
+    assert load_bundle(path).manifest["metrics"] == {"ndcg@10": 0.5, "diversity@1": None}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +167,9 @@ def test_a_reader_never_sees_a_mixture(tmp_path) -> None:
         (lambda path: (path / "item_ids.json").write_text("[]"), "expected .* bytes"),
         (lambda path: flip_a_byte(path / "state.safetensors"), "SHA-256"),
         (lambda path: set_manifest(path, format_version=99), "expected format_version 1, got 99"),
+        (lambda path: (path / "manifest.json").write_text('{"format_version": 1}'), "expected the size and hash"),
+        (lambda path: set_manifest(path, files={}), "expected item_ids.json, model.onnx"),
+        (lambda path: set_manifest(path, files={"../x": {"bytes": 1, "sha256": ""}}), "expected names of files"),
         (lambda path: set_manifest(path, form={"kind": "hologram"}), "newer recsys-core"),
         (lambda path: set_manifest(path, form={"kind": "static"}), r"missing|cannot be read"),
     ],

@@ -104,7 +104,70 @@ def test_large_batches_are_cut(fitted: FittedModel, tmp_path, monkeypatch) -> No
     asked = (users, None) if by_user else (None, fitted.histories.rows(users))
     exclude = fitted.histories.to_csr(200)
     whole = OnnxRanker(path).rank(*asked, 10, exclude=exclude)
-    monkeypatch.setattr("recsys_core.export.session.SCORES_BYTES", 4 * 200 * 7)
+    monkeypatch.setattr("recsys_core.export.session.BATCH_BYTES", 16 * 200 * 7)
     cut = OnnxRanker(path).rank(*asked, 10, exclude=exclude)
     np.testing.assert_allclose(cut.scores, whole.scores, rtol=1e-4, atol=1e-4)
     assert (cut.indices == whole.indices).mean() > 0.99
+
+
+def test_a_refused_export_keeps_the_file_that_was_there(fitted: FittedModel, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(fitted, path)
+    before = path.read_bytes()
+
+    def refuse(*_args, **_options):
+        raise ExportError("parity: no")
+
+    monkeypatch.setattr("recsys_core.export.onnx_model.check_parity", refuse)
+    with pytest.raises(ExportError):
+        export_onnx(fitted, path, k=3)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_exporting_again_does_not_grow_the_second_file(fitted: FittedModel, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(fitted, path)
+    monkeypatch.setattr("recsys_core.export.onnx_model.EXTERNAL_DATA_BYTES", 100)
+    sizes = set()
+    for _ in range(3):
+        export_onnx(fitted, path)
+        sizes.add(sum(file.stat().st_size for file in tmp_path.iterdir()))
+    assert len(sizes) == 1
+    monkeypatch.undo()
+    export_onnx(fitted, path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_graph_of_another_origin_or_format_is_refused(fitted: FittedModel, tmp_path) -> None:
+    from recsys_core.export import build_onnx
+
+    for version in ("99", None):
+        model = build_onnx(fitted)
+        for entry in list(model.metadata_props):
+            if entry.key == "recsys_core.format_version":
+                if version is None:
+                    model.metadata_props.remove(entry)
+                else:
+                    entry.value = version
+        onnx.save_model(model, tmp_path / "model.onnx")
+        with pytest.raises(FormatError, match=f"format_version 1, got {version}"):
+            OnnxRanker(tmp_path / "model.onnx")
+
+
+def test_memory_for_long_histories_is_bounded(histories, tmp_path) -> None:
+    from form_examples import make_form
+
+    from recsys_core.data import Histories, IdMap
+    from recsys_core.export import build_onnx
+
+    fitted = FittedModel(make_form("histories_only"), IdMap(list(range(50))), IdMap(list(range(200))), histories)
+    onnx.save_model(build_onnx(fitted), tmp_path / "model.onnx")
+    ranker = OnnxRanker(tmp_path / "model.onnx")
+    rng = np.random.default_rng(0)
+    long = Histories.from_lists([rng.choice(200, rng.integers(0, 150), replace=False).tolist() for _ in range(3000)])
+    held = [len(rows) * int(long.lengths[rows].max(initial=0)) * 4 * 32 for rows in ranker._batches(3000, long, None)]
+    assert max(held) < 128 << 20
+    assert len(held) < 20
+    order = np.concatenate(list(ranker._batches(3000, long, None)))
+    assert sorted(order.tolist()) == list(range(3000))

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import scipy.sparse as sp
+from form_examples import make_form
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.export import OnnxRanker, build_onnx
@@ -142,6 +143,15 @@ def test_indices_outside_the_catalogue_are_padding(ranker: OnnxRanker) -> None:
         feeds["history_weight"] = np.array([[1]], np.float32)
     index, _ = ranker._session.run(["item_index", "score"], feeds)
     assert index.tolist() == [[4, -1, -1, -1, -1]]
+
+
+@pytest.mark.parametrize("user", [-1, -2, 50, 10**9])
+def test_an_unknown_user_without_a_history_gets_nothing(histories, tmp_path, user) -> None:
+    fitted = FittedModel(make_form("users_only"), IdMap(list(range(50))), IdMap(list(range(200))), histories)
+    onnx.save_model(build_onnx(fitted), tmp_path / "model.onnx")
+    ranking = OnnxRanker(tmp_path / "model.onnx").rank(np.array([7, user]), None, 3)
+    assert (ranking.indices[0] >= 0).all()
+    assert ranking.indices[1].tolist() == [-1, -1, -1]
 
 
 def test_nan_is_never_returned(histories) -> None:

@@ -3,10 +3,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import polars as pl
 import pytest
 
 from recsys_classic.explicit_mf import ExplicitMf
-from recsys_core import Interactions
+from recsys_core import Interactions, create, runtime, save_bundle
 from recsys_core.errors import ConfigError
 
 
@@ -123,3 +124,36 @@ def test_of_a_pair_rated_twice_the_last_counts() -> None:
 def test_settings_out_of_range(settings) -> None:
     with pytest.raises(ConfigError, match=f"ExplicitMf.{next(iter(settings))}"):
         ExplicitMf(**settings)
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_history_with_repeats_is_read_as_training_read_it(observed, tmp_path):
+    rows = Interactions.from_arrays(list("aaabbcc"), [1, 1, 2, 1, 3, 2, 3], [5, 1, 3, 4, 2, 5, 1])
+    model = create("explicit_mf", n_factors=2, regularization=0.1, observed=observed).fit(rows)
+    own = rows.to_frame().filter(pl.col("user_id") == "a")
+    loaded = runtime.load(save_bundle(model, tmp_path / "bundle"))
+    known = model.recommend("a", filter_seen=False)
+    for answering in (model, loaded):
+        stranger = answering.recommend(histories=own, filter_seen=False)
+        assert stranger["item_id"].to_list() == known["item_id"].to_list()
+        np.testing.assert_allclose(stranger["score"], known["score"], rtol=1e-4)
+
+
+def test_an_item_without_a_rating_counts_as_rated_with_the_mean():
+    rows = Interactions.from_arrays(list("aabbcc"), [1, 2, 1, 3, 2, 3], [5, 1, 4, 2, 5, 1])
+    model = create("explicit_mf", n_factors=2).fit(rows)
+    rated = pl.DataFrame({"user_id": [0, 0], "item_id": [1, 3], "weight": [3.0, 3.0]})
+    assert model.recommend(histories=[[1, 3]])["score"].to_list() == model.recommend(histories=rated)["score"].to_list()
+    listed = model.recommend(histories=rated.drop("weight"))
+    assert listed["score"].to_list() == model.recommend(histories=[[1, 3]])["score"].to_list()
+
+
+def test_similar_items_are_told_by_what_varies():
+    rng = np.random.default_rng(0)
+    rows = Interactions.from_arrays(rng.integers(0, 40, 600), rng.integers(0, 12, 600), rng.integers(1, 6, 600))
+    model = create("explicit_mf", n_factors=4).fit(rows)
+    unit = model.item_factors_ / np.linalg.norm(model.item_factors_, axis=1, keepdims=True)
+    cosine = unit @ unit[0]
+    cosine[0] = -np.inf
+    alike = model.similar_items(rows.items.ids[0], k=3)
+    assert alike["similar_item_id"].to_list() == rows.items.ids[np.argsort(-cosine)[:3]].to_list()
