@@ -5,8 +5,6 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.cu')
 CXX_FILES = $(shell find csrc -name '*.cpp' -o -name '*.hpp')
 PACKAGES := recsys_core plugins/recsys_classic plugins/recsys_datasets
-# Public data sets for the tests that measure on real data; those tests are skipped where this is empty.
-test test-fast bench: export RECSYS_DATA_DIR ?= $(abspath $(wildcard ../shared/data))
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help quickstart test test-fast test-cpp test-sanitize lint format bench wheel clean

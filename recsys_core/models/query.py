@@ -1,4 +1,4 @@
-"""From what a caller asks in his own ids to positions in a model's id maps."""
+"""From what a caller asks in their own ids to positions in a model's id maps."""
 
 from __future__ import annotations
 
