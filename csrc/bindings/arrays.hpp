@@ -54,19 +54,31 @@ MatrixView<const T> matrix_view(const py::array& array, const std::string& name)
   return {static_cast<const T*>(array.data()), array.shape(0), array.shape(1)};
 }
 
-// Types and lengths are checked here, the structure by check_structure or check_indptr (recsys/views.hpp).
+// Types are checked here, and that there is an indptr at all, without which a view has no number of rows; the rest by
+// check_structure or check_indptr (recsys/views.hpp).
+inline std::span<const std::int64_t> indptr_view(const py::array& indptr, const std::string& name) {
+  const auto view = vector_view<std::int64_t>(indptr, name + ".indptr");
+  if (view.empty()) {
+    throw DataError(name +
+                    ".indptr must have one entry more than there are rows, got none; build the matrix with "
+                    "scipy.sparse");
+  }
+  return view;
+}
+
 inline CsrView csr_view(const CsrArrays& arrays, const std::string& name) {
   const auto& [indptr, indices, data, n_columns] = arrays;
-  return {vector_view<std::int64_t>(indptr, name + ".indptr"), vector_view<std::int32_t>(indices, name + ".indices"),
+  return {indptr_view(indptr, name), vector_view<std::int32_t>(indices, name + ".indices"),
           vector_view<float>(data, name + ".data"), n_columns};
 }
 
 inline CsrView pattern_view(const CsrPattern& arrays, const std::string& name) {
   const auto& [indptr, indices, n_columns] = arrays;
-  return {vector_view<std::int64_t>(indptr, name + ".indptr"),
-          vector_view<std::int32_t>(indices, name + ".indices"),
-          {},
-          n_columns};
+  return {.indptr = indptr_view(indptr, name),
+          .indices = vector_view<std::int32_t>(indices, name + ".indices"),
+          .values = {},
+          .cols = n_columns,
+          .pattern = true};
 }
 
 template <typename T>

@@ -75,7 +75,7 @@ void check_indptr(const CsrView& csr, std::string_view name) {
     throw DataError(argument + ".indptr must end at the number of stored entries, " + std::to_string(csr.nnz()) +
                     ", got " + std::to_string(csr.indptr.back()));
   }
-  if (!csr.values.empty() && csr.values.size() != csr.indices.size()) {
+  if (!csr.pattern && csr.values.size() != csr.indices.size()) {
     throw ShapeError(argument + " must have as many values as column indices, got " +
                      std::to_string(csr.values.size()) + " and " + std::to_string(csr.indices.size()));
   }

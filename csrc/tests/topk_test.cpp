@@ -85,7 +85,7 @@ struct RandomFilters {
 
   [[nodiscard]] Filters view() const {
     Filters filters;
-    filters.exclude = CsrView{indptr, excluded, {}, n_items};
+    filters.exclude = CsrView{indptr, excluded, {}, n_items, true};
     if (!all_allowed) filters.allow = allow;
     filters.deny = deny;
     return filters;

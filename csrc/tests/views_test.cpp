@@ -60,5 +60,13 @@ TEST(broken_structure_is_refused) {
   CHECK_THROWS(check({0, 1, 3}, {0, 0}), recsys::DataError, "end at the number of stored entries");
   CHECK_THROWS(check({1, 1, 2}, {0, 0}), recsys::DataError, "start with 0");
   CHECK_THROWS(check({}, {}), recsys::DataError, "start with 0");
-  CHECK_THROWS(check({0, 1}, {0}), recsys::ShapeError, "as many values as column indices");
+  CHECK_THROWS(check({0, 1}, {0}), recsys::ShapeError, "as many values as column indices, got 2 and 1");
+}
+
+TEST(only_a_pattern_goes_without_values) {
+  const std::vector<std::int64_t> indptr{0, 2};
+  const std::vector<std::int32_t> indices{0, 2};
+  recsys::check_structure({indptr, indices, {}, 3, true}, "exclude");
+  CHECK_THROWS(recsys::check_structure({indptr, indices, {}, 3}, "histories"), recsys::ShapeError,
+               "histories must have as many values as column indices, got 0 and 2");
 }

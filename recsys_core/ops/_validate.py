@@ -115,7 +115,8 @@ def csr_arrays(value: CSR, name: str) -> CsrArrays:
 
 def unique_csr_arrays(value: CSR, name: str) -> CsrArrays:
     """As :func:`csr_arrays`, with columns ascending and repeated entries of a row summed (in a copy, if need be)."""
-    csr_pattern(value, name)
+    indptr, indices, _ = csr_pattern(value, name)
+    _check_lengths(indptr, indices.size, np.size(value.data), name)
     if not value.has_canonical_format:
         value = value.copy()
         value.sum_duplicates()
@@ -138,6 +139,20 @@ def csr_pattern(value: CSR, name: str) -> CsrPattern:
         np.ascontiguousarray(indices, dtype=np.int32),
         n_columns,
     )
+
+
+def _check_lengths(indptr: IndexArray, n_indices: int, n_values: int, name: str) -> None:
+    # The core checks this too, but SciPy, which looks for repeats first, reads foreign memory where it is wrong.
+    remedy = "build the matrix with scipy.sparse"
+    if indptr.size == 0 or indptr[0] != 0:
+        raise DataError(f"{name}.indptr must start with 0; {remedy}")
+    falls = np.flatnonzero(indptr[1:] < indptr[:-1])
+    if falls.size:
+        raise DataError(f"{name}.indptr must never fall, but does after row {falls[0]}; {remedy}")
+    if indptr[-1] != n_indices:
+        raise DataError(f"{name}.indptr must end at the number of stored entries, {n_indices}, got {indptr[-1]}")
+    if n_values != n_indices:
+        raise ShapeError(f"{name} must have as many values as column indices, got {n_values} and {n_indices}")
 
 
 def csr_from_arrays(arrays: CsrArrays) -> CSR:

@@ -55,12 +55,12 @@ class MatrixView {
   std::int64_t cols_ = 0;
 };
 
-// `values` is empty where only the structure counts.
 struct CsrView {
   std::span<const std::int64_t> indptr;   // [rows + 1]
   std::span<const std::int32_t> indices;  // [nnz]
-  std::span<const float> values;          // [nnz], or empty
+  std::span<const float> values;          // [nnz]; not read in a pattern
   std::int64_t cols = 0;
+  bool pattern = false;  // only the structure counts
 
   [[nodiscard]] std::int64_t rows() const { return static_cast<std::int64_t>(indptr.size()) - 1; }
   [[nodiscard]] std::int64_t nnz() const { return static_cast<std::int64_t>(indices.size()); }
@@ -75,8 +75,9 @@ struct CsrView {
   }
 };
 
-// Makes every later access through `csr` safe: indptr starts at 0, never falls and ends at nnz, and every column lies
-// in [0, cols).  Throws DataError naming the argument, the row and the value.  Cost O(rows + nnz).
+// Makes every later access through `csr` safe: indptr starts at 0, never falls and ends at nnz, every entry has a
+// value unless it is a pattern, and every column lies in [0, cols).  Throws DataError naming the argument, the row and
+// the value, and ShapeError on the number of values.  Cost O(rows + nnz).
 void check_structure(const CsrView& csr, std::string_view name);
 
 // As check_structure, without reading the columns: O(rows), for matrices of which few rows are going to be read.
