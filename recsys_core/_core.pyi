@@ -49,6 +49,7 @@ def als(
     random_state: int,
     n_threads: int,
     callback: Callable[[int, float], object] | None,
+    compute_loss: bool,
 ) -> tuple[_Floats, _Floats]: ...
 def solve_rows(
     histories: _CsrArrays,

@@ -18,7 +18,7 @@ AlsSolver solver_of(const std::string& name) {
 
 py::tuple bind_als_fit(const CsrArrays& interactions, std::int64_t n_factors, float regularization, float alpha,
                        std::int64_t n_iterations, const std::string& solver, std::uint64_t random_state,
-                       std::int64_t n_threads, const py::object& callback) {
+                       std::int64_t n_threads, const py::object& callback, bool compute_loss) {
   const CsrView view = csr_view(interactions, "interactions");
   if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
   auto user_factors = new_matrix<float>(view.rows(), n_factors);
@@ -31,7 +31,8 @@ py::tuple bind_als_fit(const CsrArrays& interactions, std::int64_t n_factors, fl
                            .solver = solver_of(solver),
                            .seed = random_state,
                            .n_threads = n_threads};
-  const AlsMonitor monitor{.wants_loss = !callback.is_none(), .after_iteration = progress_callback(callback)};
+  const AlsMonitor monitor{.wants_loss = compute_loss && !callback.is_none(),
+                           .after_iteration = progress_callback(callback)};
   {
     const py::gil_scoped_release release;
     als(view, options, users, items, monitor);
@@ -73,7 +74,7 @@ py::array_t<float> bind_gram(const py::array& factors, std::int64_t n_threads) {
 void bind_als(py::module_& module) {
   module.def("als", &bind_als_fit, py::arg("interactions"), py::arg("n_factors"), py::kw_only(),
              py::arg("regularization"), py::arg("alpha"), py::arg("n_iterations"), py::arg("solver"),
-             py::arg("random_state"), py::arg("n_threads"), py::arg("callback"));
+             py::arg("random_state"), py::arg("n_threads"), py::arg("callback"), py::arg("compute_loss"));
   module.def("solve_rows", &bind_solve_rows, py::arg("histories"), py::arg("item_factors"), py::kw_only(),
              py::arg("prior"), py::arg("confidence"), py::arg("target"), py::arg("item_offset"), py::arg("n_threads"));
   module.def("gram", &bind_gram, py::arg("factors"), py::kw_only(), py::arg("n_threads"));

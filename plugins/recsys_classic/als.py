@@ -54,7 +54,7 @@ class Als(FactorRecommender):
     O(nnz f\ :sup:`2` + (n_users + n_items) f\ :sup:`3`) an iteration with Cholesky, where f is ``n_factors``.
 
     After the last iteration the users are solved once more against the final items, so that a user known from training
-    gets exactly what his history would get as a stranger's.
+    gets exactly what their history would get as a stranger's.
 
     The confidence is that of the paper.  The ``implicit`` package takes its stored values as :math:`c` itself: its
     ``alpha`` times a weight is our ``1 + alpha`` times the weight, and its missing pairs have :math:`c = 1` as well.
@@ -84,7 +84,7 @@ class Als(FactorRecommender):
         user_items = interactions.to_csr("sum")
         total = settings.n_iterations + 1
 
-        def report(iteration: int, loss: float) -> None:
+        def report(iteration: int, _: float) -> None:
             progress(iteration + 1, total)
 
         _, item_factors = ops.als(
@@ -97,6 +97,7 @@ class Als(FactorRecommender):
             random_state=settings.random_state,
             n_threads=settings.n_threads,
             callback=report,
+            compute_loss=False,
         )
         gram = item_factors.T.astype(np.float64) @ item_factors
         gram.flat[:: settings.n_factors + 1] += settings.regularization

@@ -29,6 +29,7 @@ def als(
     random_state: int = 0,
     n_threads: int = 0,
     callback: Callable[[int, float], object] | None = None,
+    compute_loss: bool = True,
 ) -> tuple[FloatArray, FloatArray]:
     r"""Factorize implicit feedback by alternating least squares.
 
@@ -64,6 +65,9 @@ def als(
     callback
         Called as ``callback(iteration, loss)`` after each iteration, counted from 0, with the value of the objective;
         a true return value stops.  An exception it raises ends the call and arrives at the caller.
+    compute_loss
+        Whether to compute the objective for `callback`; where False it gets NaN.  Say False for a callback that only
+        reports progress, and iterations cost what they cost without one.
 
     Returns
     -------
@@ -85,9 +89,9 @@ def als(
     Notes
     -----
     With ``cost = nnz f^2 + (n_users + n_items) f^3 / 6`` multiply-adds an iteration for "cholesky" and
-    ``6 nnz f + 3 (n_users + n_items) f^2`` for "cg".  The loss costs ``nnz f`` more, and only where there is a
-    callback: the sum over all cells is the inner product of the two Gram matrices.  Memory: the factors twice and the
-    interactions once more (transposed).
+    ``6 nnz f + 3 (n_users + n_items) f^2`` for "cg".  The loss, where there is a callback that is to have it, costs
+    ``nnz f`` more: the sum over all cells is the inner product of the two Gram matrices.  Memory: the factors twice and
+    the interactions once more (transposed).
 
     All sums are in float32 and in an order that depends on the data alone, so the result has the same bits for any
     number of threads; it differs in the last places between instruction sets (:func:`isa`).  Ctrl-C takes effect
@@ -124,4 +128,5 @@ def als(
         random_state=_validate.random_seed(random_state),
         n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
         callback=callback,
+        compute_loss=bool(compute_loss),
     )

@@ -176,6 +176,22 @@ def test_the_callback_stops_or_fails_the_fit():
         ops.als(interactions, 4, callback=fail)
 
 
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_the_loss_is_left_out_on_request(solver):
+    interactions = long_tailed(60, 45, 400)
+    seen = []
+    without = ops.als(
+        interactions, 4, n_iterations=3, solver=solver, compute_loss=False, callback=lambda *step: seen.append(step)
+    )
+    assert [iteration for iteration, _ in seen] == [0, 1, 2]
+    assert np.isnan([loss for _, loss in seen]).all()
+    losses = []
+    usual = ops.als(interactions, 4, n_iterations=3, solver=solver, callback=lambda _, loss: losses.append(loss))
+    assert np.isfinite(losses).all()
+    for ours, theirs in zip(without, usual, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
 def test_ctrl_c_ends_the_fit_between_iterations():
     seen = []
 
