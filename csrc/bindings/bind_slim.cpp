@@ -6,8 +6,9 @@
 namespace recsys::bindings {
 namespace {
 
-CsrArrays bind_slim_fit(const CsrArrays& interactions, float l1, float l2, std::int64_t n_iterations, float tolerance,
-                        bool positive_only, std::int64_t n_threads, const py::object& callback) {
+std::pair<CsrArrays, std::int64_t> bind_slim_fit(const CsrArrays& interactions, float l1, float l2,
+                                                 std::int64_t n_iterations, float tolerance, bool positive_only,
+                                                 std::int64_t n_threads, const py::object& callback) {
   const CsrView view = csr_view(interactions, "interactions");
   const SlimOptions options{.l1 = l1,
                             .l2 = l2,
@@ -15,12 +16,12 @@ CsrArrays bind_slim_fit(const CsrArrays& interactions, float l1, float l2, std::
                             .tolerance = tolerance,
                             .positive_only = positive_only,
                             .n_threads = n_threads};
-  CsrMatrix weights;
+  SlimResult result;
   {
     const py::gil_scoped_release release;
-    weights = slim(view, options, progress_callback(callback));
+    result = slim(view, options, progress_callback(callback));
   }
-  return take_csr(std::move(weights));
+  return {take_csr(std::move(result.weights)), result.n_unsettled};
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ namespace {
 
 // One solved column: its weights other than zero, rows ascending.
 struct Column {
+  bool settled = true;
   std::vector<std::int32_t> rows;
   std::vector<float> weights;
 };
@@ -78,7 +79,7 @@ CsrMatrix assemble(const std::vector<Column>& columns) {
 
 }  // namespace
 
-CsrMatrix slim(const CsrView& interactions, const SlimOptions& options, const SlimMonitor& after_columns) {
+SlimResult slim(const CsrView& interactions, const SlimOptions& options, const SlimMonitor& after_columns) {
   check_options(options);
   check_structure(interactions, "interactions");
   check_sorted(interactions, "interactions");
@@ -105,9 +106,9 @@ CsrMatrix slim(const CsrView& interactions, const SlimOptions& options, const Sl
       float* const pull = weights + width;
       const std::int64_t j = first + task;
       std::memset(weights, 0, static_cast<std::size_t>(n) * sizeof(float));
-      kernels.slim_column(gram.data(), n, j, options.l1, options.l2, options.n_iterations, options.tolerance,
-                          options.positive_only, weights, pull);
       Column& column = columns[static_cast<std::size_t>(j)];
+      column.settled = kernels.slim_column(gram.data(), n, j, options.l1, options.l2, options.n_iterations,
+                                           options.tolerance, options.positive_only, weights, pull);
       for (std::int64_t k = 0; k < n; ++k) {
         if (weights[k] == 0.0F) continue;
         column.rows.push_back(static_cast<std::int32_t>(k));
@@ -116,7 +117,9 @@ CsrMatrix slim(const CsrView& interactions, const SlimOptions& options, const Sl
     });
     if (after_columns && after_columns(first + count, n)) break;
   }
-  return assemble(columns);
+  const auto unsettled =
+      std::count_if(columns.begin(), columns.end(), [](const Column& column) { return !column.settled; });
+  return {assemble(columns), unsettled};
 }
 
 }  // namespace recsys

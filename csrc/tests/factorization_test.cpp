@@ -117,7 +117,7 @@ TEST(slim_and_neighbors_run_on_several_threads) {
   const CsrMatrix matrix = random_matrix(90, 67, 0.2, 5);
   SlimOptions options;
   options.n_threads = 3;
-  const CsrMatrix weights = slim(matrix.view(), options, nullptr);
+  const CsrMatrix weights = slim(matrix.view(), options, nullptr).weights;
   check_structure(weights.view(), "weights");
   check_sorted(weights.view(), "weights");
   const CsrMatrix by_item = transpose(matrix.view());
@@ -155,13 +155,14 @@ class OneProcessor {
 
 TEST(processors_that_come_free_during_a_fit_do_no_harm) {
   const CsrMatrix matrix = random_matrix(400, 300, 0.1, 8);
-  const CsrMatrix want = slim(matrix.view(), {}, nullptr);
+  const CsrMatrix want = slim(matrix.view(), {}, nullptr).weights;
   {
     const OneProcessor narrow;
-    const CsrMatrix weights = slim(matrix.view(), {}, [&](std::int64_t, std::int64_t) {
+    const auto widen = [&](std::int64_t, std::int64_t) {
       narrow.lift();
       return false;
-    });
+    };
+    const CsrMatrix weights = slim(matrix.view(), {}, widen).weights;
     CHECK(weights.indices == want.indices && weights.values == want.values);
   }
   for (const AlsSolver solver : {AlsSolver::cholesky, AlsSolver::cg}) {
@@ -180,6 +181,18 @@ TEST(processors_that_come_free_during_a_fit_do_no_harm) {
   }
 }
 #endif
+
+TEST(slim_counts_the_columns_that_have_not_settled) {
+  const CsrMatrix matrix = random_matrix(90, 67, 0.2, 5);
+  SlimOptions options;
+  options.tolerance = 1e-3F;
+  CHECK(slim(matrix.view(), options, nullptr).n_unsettled == 0);
+  options.n_iterations = 1;
+  // All but the column of item 0, which nobody has: its weights are zero from the start.
+  CHECK(slim(matrix.view(), options, nullptr).n_unsettled == 66);
+  const auto stop = [](std::int64_t, std::int64_t) { return true; };
+  CHECK(slim(matrix.view(), options, stop).n_unsettled == 63);  // of the 64 columns before the first report
+}
 
 TEST(a_schedule_holds_each_row_of_some_cost_once_and_dear_rows_first) {
   RandomStream random(6, 0);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from recsys_core import _core
@@ -71,6 +72,11 @@ def slim(
     ConfigError
         A setting is out of range.
 
+    Warns
+    -----
+    UserWarning
+        Some columns were not done after `n_iterations` sweeps; the message says how many.
+
     Notes
     -----
     Cyclic coordinate descent on the Gram matrix :math:`A^T A`, which is kept dense: ``4 n_items**2`` bytes (0.4 GB for
@@ -94,15 +100,21 @@ def slim(
            [0.6, 0. , 0. ],
            [0. , 0. , 0. ]], dtype=float32)
     """
-    return _validate.csr_from_arrays(
-        _core.slim(
-            _validate.unique_csr_arrays(interactions, "interactions"),
-            l1=_validate.number(l1, "l1", minimum=0.0),
-            l2=_validate.number(l2, "l2", minimum=0.0),
-            n_iterations=_validate.integer(n_iterations, "n_iterations", minimum=1),
-            tolerance=_validate.number(tolerance, "tolerance", minimum=0.0),
-            positive_only=bool(positive_only),
-            n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
-            callback=callback,
-        )
+    arrays, n_unsettled = _core.slim(
+        _validate.unique_csr_arrays(interactions, "interactions"),
+        l1=_validate.number(l1, "l1", minimum=0.0),
+        l2=_validate.number(l2, "l2", minimum=0.0),
+        n_iterations=_validate.integer(n_iterations, "n_iterations", minimum=1),
+        tolerance=_validate.number(tolerance, "tolerance", minimum=0.0),
+        positive_only=bool(positive_only),
+        n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
+        callback=callback,
     )
+    if n_unsettled:
+        warnings.warn(
+            f"slim: the weights of {n_unsettled} of {arrays[-1]} items had not settled after their last sweep and are "
+            f"approximate; raise n_iterations, got {n_iterations}, or tolerance, got {tolerance:g}.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return _validate.csr_from_arrays(arrays)

@@ -31,8 +31,14 @@ struct SlimOptions {
 // leaves the columns to come without weights.
 using SlimMonitor = std::function<bool(std::int64_t n_done, std::int64_t n_columns)>;
 
-// interactions [n_users, n_items], columns ascending.  The result is [n_items, n_items], rows the items interacted
-// with, its columns ascending, without stored zeros and with an empty diagonal.
-[[nodiscard]] CsrMatrix slim(const CsrView& interactions, const SlimOptions& options, const SlimMonitor& after_columns);
+// weights [n_items, n_items]: rows the items interacted with, columns ascending, no stored zeros, an empty diagonal.
+struct SlimResult {
+  CsrMatrix weights;
+  std::int64_t n_unsettled = 0;  // columns that n_iterations sweeps did not bring within the tolerance
+};
+
+// interactions [n_users, n_items], columns ascending.
+[[nodiscard]] SlimResult slim(const CsrView& interactions, const SlimOptions& options,
+                              const SlimMonitor& after_columns);
 
 }  // namespace recsys
