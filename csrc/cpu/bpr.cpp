@@ -248,6 +248,20 @@ Progress blocked_epoch(const CsrView& interactions, const BprOptions& options, s
   return total(parts);
 }
 
+bool is_finite(const Model& model) {
+  const auto finite = [](const float* values, std::int64_t n) {
+    return find_nonfinite({values, static_cast<std::size_t>(n)}) < 0;
+  };
+  return finite(model.users.data(), model.users.rows() * model.users.ld()) &&
+         finite(model.items.data(), model.items.rows() * model.items.ld()) &&
+         finite(model.item_bias.data(), model.item_bias.size());
+}
+
+[[noreturn]] void throw_diverged(const BprOptions& options, std::int64_t epoch) {
+  throw ConfigError("learning_rate must keep the factors finite, but they diverged in epoch " + std::to_string(epoch) +
+                    "; lower it, got " + std::to_string(options.learning_rate));
+}
+
 void check_options(const BprOptions& options) {
   if (!(options.learning_rate > 0.0F)) {
     throw ConfigError("learning_rate must be above 0, got " + std::to_string(options.learning_rate));
@@ -291,19 +305,20 @@ void bpr(const CsrView& interactions, const BprOptions& options, MatrixView<floa
   BprOptions run = options;
   run.n_threads = options.deterministic && !blocked ? 1 : resolve_threads(options.n_threads);
   Groups groups;
+  std::int64_t last_epoch = 0;
   for (std::int64_t epoch = 0; epoch < run.n_epochs; ++epoch) {
     const Progress progress = blocked ? blocked_epoch(interactions, run, epoch, groups, model)
                                       : free_epoch(interactions, run, epoch, groups, model);
     double loss = std::numeric_limits<double>::quiet_NaN();
     if (progress.n_triples > 0) {
       loss = progress.loss / static_cast<double>(progress.n_triples);
-      if (!std::isfinite(loss)) {
-        throw ConfigError("learning_rate must keep the factors finite, but they diverged in epoch " +
-                          std::to_string(epoch) + "; lower it, got " + std::to_string(run.learning_rate));
-      }
+      if (!std::isfinite(loss)) throw_diverged(run, epoch);
     }
+    last_epoch = epoch;
     if (after_epoch && after_epoch(epoch, loss)) break;
   }
+  // A loss is taken before its step, so the last steps show in no loss.
+  if (!is_finite(model)) throw_diverged(run, last_epoch);
   model.users.copy_to(user_factors);
   model.items.copy_to(item_factors);
   std::copy_n(model.item_bias.data(), item_bias.size(), item_bias.data());

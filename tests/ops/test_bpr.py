@@ -190,6 +190,25 @@ def test_the_callback_stops_or_fails_the_fit():
         ops.bpr(interactions, 4, callback=fail)
 
 
+@pytest.mark.parametrize("stop", [False, True])
+def test_factors_that_diverge_in_the_last_step_are_an_error_too(stop):
+    # The loss of the only triple is taken before its only step, which takes the factors beyond float32.
+    losses = []
+    with pytest.raises(
+        ConfigError, match=r"learning_rate must keep the factors finite.* diverged in epoch 0; lower it"
+    ):
+        ops.bpr(
+            sp.csr_matrix(np.array([[1, 0]], dtype=np.float32)),
+            4,
+            learning_rate=1e30,
+            regularization=1e30,
+            n_epochs=2 if stop else 1,
+            callback=lambda _, loss: losses.append(loss) or stop,
+        )
+    assert np.isfinite(losses).all()
+    assert len(losses) == 1
+
+
 def test_errors_name_argument_and_remedy():
     interactions = two_camps()
     with pytest.raises(DataError, match="at least one stored entry"):
