@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
     CSR: TypeAlias = sp.csr_matrix[Any] | sp.csr_array[Any]
+    """A SciPy matrix of compressed rows, of the old or the new interface."""
 
 __all__ = ["CSR", "FloatArray", "Index32Array", "IndexArray", "Ranking"]
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
+"""Weights, factors and scores."""
 IndexArray: TypeAlias = npt.NDArray[np.int64]
+"""Positions of users, items or entries."""
 Index32Array: TypeAlias = npt.NDArray[np.int32]
+"""Positions that are kept by the million: those of users and items in interactions and histories."""
 
 if not TYPE_CHECKING:
     CSR = Any  # importing scipy.sparse only to name a type would cost every start-up

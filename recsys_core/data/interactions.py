@@ -191,6 +191,13 @@ class Interactions:
         user_ids, item_ids
             Ids of the rows and columns, in that order; 0, 1, 2, ... if None.  Rows and columns without an entry
             keep their index.
+        source
+            Where the data came from.
+
+        Raises
+        ------
+        DataError
+            If there is no entry, a weight is negative or not finite, or the number of ids is another.
         """
         if not hasattr(matrix, "tocsr"):
             raise DTypeError(f"matrix: expected a scipy sparse matrix, got {type(matrix).__name__}")

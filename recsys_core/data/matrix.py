@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Aggregate", "build_csr"]
 
 Aggregate: TypeAlias = Literal["sum", "last", "max", "count", "binary"]
+"""What repeated events of a user-item pair add up to."""
 
 
 def build_csr(

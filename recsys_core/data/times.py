@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["TimeUnit", "guess_time_unit", "parse_datetimes"]
 
 TimeUnit: TypeAlias = Literal["s", "ms", "us", "ns"]
+"""Unit of times that are numbers: seconds down to nanoseconds since 1970-01-01 UTC."""
 
 _PER_SECOND: Final[dict[TimeUnit, int]] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # The year 5138 in seconds; three more digits a unit.

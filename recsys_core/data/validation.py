@@ -60,6 +60,8 @@ class Finding:
         Number of rows, ids or values concerned.
     rows
         The first rows concerned, counted from 0; empty where a row makes no sense.
+    error
+        What reading the data raises, if the severity is "error".
     """
 
     check: str

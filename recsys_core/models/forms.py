@@ -376,6 +376,7 @@ class StaticForm(_Picklable):
 
 
 Form: TypeAlias = DotForm | ItemItemForm | StaticForm
+"""How a fitted model scores."""
 
 _FORMS: dict[str, type[DotForm] | type[ItemItemForm] | type[StaticForm]] = {
     form.kind: form for form in (DotForm, ItemItemForm, StaticForm)

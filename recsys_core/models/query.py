@@ -20,6 +20,7 @@ from recsys_core.types import FloatArray, IndexArray
 __all__ = ["OnUnknown", "Query", "as_ids", "resolve_items", "resolve_query"]
 
 OnUnknown: TypeAlias = Literal["raise", "warn", "ignore", "fallback"]
+"""What to do about ids that a model does not know."""
 _ON_UNKNOWN = ("raise", "warn", "ignore", "fallback")
 
 

@@ -13,6 +13,7 @@ from recsys_core.registry.specs import DatasetSpec, EncoderSpec, MetricSpec, Rec
 __all__ = ["ENTRY_POINT_GROUP", "HOOKS", "hookimpl"]
 
 ENTRY_POINT_GROUP = "recsys_core.plugins"
+"""The group of entry points under which a distribution declares its plugin modules."""
 
 hookspec = pluggy.HookspecMarker("recsys_core")
 hookimpl = pluggy.HookimplMarker("recsys_core")

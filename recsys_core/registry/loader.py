@@ -39,11 +39,13 @@ class PluginRecord:
     module
         The module it names.
     status
-        ``"loaded"``; ``"failed"``, with ``error`` and ``traceback``; or ``"disabled"`` by ``RECSYS_PLUGINS``.
+        ``"loaded"``; ``"failed"``; or ``"disabled"`` by ``RECSYS_PLUGINS``.
     specs
         What it registers.
     refused
         One line for each spec that was refused, such as one written for another plugin interface.
+    error, traceback
+        Why it failed; empty if it did not.
     """
 
     name: str

@@ -60,10 +60,10 @@ def block_frame(
         Groups of users of one taste.
     events_a_user
         About the mean number of events; the *r*-th user has a number in proportion to 1 / r, from 1 to ``n_items``.
-    random_state
-        Seed.
     loyalty
         Share of the events that falls on the user's own block.
+    random_state
+        Seed.
 
     Returns
     -------

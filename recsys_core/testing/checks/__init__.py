@@ -100,3 +100,4 @@ CHECKS: tuple[Check, ...] = (
     check_runtime,
     check_quality,
 )
+"""All checks, in the order in which they run."""
