@@ -256,8 +256,8 @@ def test_any_small_matrix_is_solved_exactly(rows, n_factors, n_threads):
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
 def test_the_objective_reaches_that_of_implicit(solver, monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-    implicit_als = pytest.importorskip("implicit.cpu.als")
+    threadpoolctl = pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed")
+    implicit_als = pytest.importorskip("implicit.cpu.als", reason="implicit has no wheel here")
     interactions = long_tailed(300, 200, 6000)
     # implicit takes the stored value as the confidence.
     confidences = interactions.copy()

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import warnings
 
-import implicit.nearest_neighbours
-import implicit.utils
 import numpy as np
 import pytest
 
@@ -69,9 +67,11 @@ def test_neighbors_by_the_formula(ratings, similarity, shrink, binary) -> None:
 
 
 def test_cosine_neighbors_are_those_of_implicit(ratings) -> None:
-    theirs = implicit.nearest_neighbours.CosineRecommender(K=ratings.n_items, num_threads=1)
+    neighbours = pytest.importorskip("implicit.nearest_neighbours", reason="implicit has no wheel here")
+    utils = pytest.importorskip("implicit.utils", reason="implicit has no wheel here")
+    theirs = neighbours.CosineRecommender(K=ratings.n_items, num_threads=1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", implicit.utils.ParameterWarning)  # it converts its own matrix to CSR
+        warnings.simplefilter("ignore", utils.ParameterWarning)  # it converts its own matrix to CSR
         theirs.fit(ratings.to_csr().astype(np.float64), show_progress=False)
     expected = theirs.similarity.toarray()
     np.fill_diagonal(expected, 0.0)  # implicit keeps an item among its own neighbors
