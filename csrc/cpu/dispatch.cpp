@@ -36,7 +36,7 @@ constexpr Level levels[] = {
 #if defined(RECSYS_HAS_AVX512)
     {Isa::avx512, has_avx512, cpu::avx512::table},
 #endif
-#if defined(RECSYS_HAS_NEON)
+#if defined(RECSYS_HAS_NEON) && defined(__aarch64__)
     {Isa::neon, [] { return true; }, cpu::neon::table},
 #endif
 };
