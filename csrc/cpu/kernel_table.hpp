@@ -17,7 +17,7 @@ struct CgRow {
   float* x;
 };
 
-// A user, an item of hers and another item.
+// A user, an item of theirs and another item.
 struct BprTriple {
   std::int32_t user;
   std::int32_t positive;
