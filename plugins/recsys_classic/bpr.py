@@ -34,8 +34,8 @@ class Bpr(FactorRecommender):
     .. math:: \max_{X, Y, b} \; \sum_{(u, i, j)} \ln \sigma(\hat x_{ui} - \hat x_{uj})
         - \frac{\lambda}{2} \lVert \Theta \rVert^2, \qquad \hat x_{ui} = x_u^\top y_i + b_i
 
-    over triples of a user *u*, an item *i* he had and an item *j* he did not have, by stochastic gradient ascent.  The
-    weights of interactions do not count.
+    over triples of a user *u*, an item *i* they had and an item *j* they did not have, by stochastic gradient ascent.
+    The weights of interactions do not count.
 
     Parameters
     ----------

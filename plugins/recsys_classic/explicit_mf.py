@@ -41,7 +41,7 @@ class ExplicitMf(FactorRecommender):
         + \lambda \sum_u (\lVert x_u \rVert^2 + b_u^2) + \lambda \sum_i (\lVert y_i \rVert^2 + c_i^2)
 
     where :math:`\mu` is the mean rating.  This predicts ratings; it is not meant to find what a user will choose, since
-    it never sees what he did not.  With ``observed=False``, over all pairs, missing ratings being 0,
+    it never sees what they did not.  With ``observed=False``, over all pairs, missing ratings being 0,
 
     .. math:: \min_{X, Y} \lVert R - X Y^\top \rVert_F^2 + \lambda (\lVert X \rVert_F^2 + \lVert Y \rVert_F^2)
 

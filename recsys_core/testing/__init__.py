@@ -1,4 +1,4 @@
-"""The conformance kit: what every recommender promises, as checks that a plugin author runs on his own."""
+"""The conformance kit: what every recommender promises, as checks for plugin authors to run on their own."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Small synthetic data with a known structure, from which the checks draw.
 
-Users and items belong to blocks; most of what a user has comes from his own block.  Within a block, items follow
+Users and items belong to blocks; most of what a user has comes from their own block.  Within a block, items follow
 Zipf's law, and so do the numbers of events a user has: a few have many, most have few, some a single one.  A model of
 tastes must find the blocks, and one score an item must find the popular items.
 """
@@ -117,7 +117,7 @@ def block_interactions(
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Training data, and for each user one item that he had and that is not in it.
+    """Training data, and for each user one item that they had and that is not in it.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ class HeldOut:
 def held_out_items(
     n_users: int = 240, n_items: int = 80, n_blocks: int = 4, *, loyalty: float = 0.75, random_state: int = 1
 ) -> HeldOut:
-    """Draw training data and one further item a user, among those he has not had, by the same probabilities.
+    """Draw training data and one further item a user, among those they have not had, by the same probabilities.
 
     All users and items occur in training, so that positions and ids agree.
     """

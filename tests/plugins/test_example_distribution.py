@@ -61,7 +61,7 @@ def home(tmp_path_factory) -> Path:
     visits = pl.DataFrame(
         {
             "user_id": [f"u{user}" for user in np.repeat(np.arange(80), 12)],
-            # Everybody walks the same circle of 30 items from a start of his own.
+            # Everybody walks the same circle of 30 items from a start of their own.
             "item_id": np.concatenate([(rng.integers(30) + np.arange(12)) % 30 for _ in range(80)]),
             "datetime": np.arange(960),
         }

@@ -221,7 +221,7 @@ def _changed(ranking: Ranking, indices=None, scores=None) -> Ranking:
 
 
 class DividesByZero(Neighbors):
-    """Normalizes by what a user has left to see, which is nothing when he may see all."""
+    """Normalizes by what a user has left to see, which is nothing when they may see all."""
 
     def recommend_indices(self, user_index=None, *, filter_seen=True, **options):
         ranking = super().recommend_indices(user_index, filter_seen=filter_seen, **options)

@@ -46,7 +46,7 @@ def check_batch_equals_single(subject: Subject) -> None:
 
 
 def check_unknown_users(subject: Subject) -> None:
-    """The four ways of ``on_unknown`` treat an unknown user as documented, and known users as without him."""
+    """The four ways of ``on_unknown`` treat an unknown user as documented, and known users as without them."""
     model = subject.fitted
     known = model.users.ids[:2].to_list()
     _check_unknown(model, {"users": [known[0], STRANGER, known[1]]}, {"users": known}, "user")

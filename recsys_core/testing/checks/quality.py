@@ -22,8 +22,8 @@ def check_quality(subject: Subject) -> None:
 
     Notes
     -----
-    A model that answers each user for himself must place the items of his taste above others: of all pairs of an item
-    of his block and one of another, both new to him, at least 0.7 must be in that order, where chance and popularity
+    A model that answers each user apart must place the items of their taste above others: of all pairs of an item of
+    their block and one of another, both new to them, at least 0.7 must be in that order, where chance and popularity
     have 0.5 and the truth has 1.  Models of choices and models of ratings can both do this.
 
     A model that gives each item one score for everybody is judged by its hit rate at 10 over one held-out item a user,

@@ -142,7 +142,7 @@ def check_progress_can_stop(subject: Subject) -> None:
 
 
 def check_single_event(subject: Subject) -> None:
-    """One user with one item is enough to fit, and nothing is left to recommend to him."""
+    """One user with one item is enough to fit, and nothing is left to recommend to them."""
     model = subject.fit(Interactions.from_arrays([5], [7]))
     left = model.recommend(users=[5], k=3)
     expect(len(left) == 0, f"recommend: expected nothing new for a user who has had everything, got {left.rows()}")
