@@ -37,10 +37,12 @@ CsrArrays: TypeAlias = "tuple[IndexArray, Index32Array, FloatArray, int]"
 CsrPattern: TypeAlias = "tuple[IndexArray, Index32Array, int]"
 
 _MAX_INT32 = np.iinfo(np.int32).max
+_MAX_INT64 = int(np.iinfo(np.int64).max)
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
-def integer(value: SupportsIndex, name: str, *, minimum: int) -> int:
-    """Return `value` as an int of at least `minimum`; a bool or a float is refused."""
+def integer(value: SupportsIndex, name: str, *, minimum: int, maximum: int = _MAX_INT64) -> int:
+    """Return `value` as an int in [`minimum`, `maximum`]; a bool or a float is refused."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -49,27 +51,34 @@ def integer(value: SupportsIndex, name: str, *, minimum: int) -> int:
         raise ConfigError(f"{name} must be an integer, got {value!r}")
     if number < minimum:
         raise ConfigError(f"{name} must be at least {minimum}, got {number}")
+    if number > maximum:
+        raise ConfigError(f"{name} must be at most {maximum}, got {number}")
     return number
 
 
 def number(value: SupportsFloat, name: str, *, minimum: float = -math.inf) -> float:
-    """Return `value` as a finite float of at least `minimum`; a bool or a string is refused."""
+    """Return `value` as a float of at least `minimum` that is finite in float32; a bool or a string is refused."""
     if isinstance(value, bool | np.bool_ | str) or not isinstance(value, SupportsFloat):
         raise ConfigError(f"{name} must be a number, got {value!r}")
-    real = float(value)
+    limit = f"{name} must fit float32, whose largest number is {_MAX_FLOAT32:g}"
+    try:
+        real = float(value)
+    except TypeError:  # an array of several numbers
+        raise ConfigError(f"{name} must be a number, got {value!r}") from None
+    except OverflowError:  # an integer beyond even float64
+        raise ConfigError(f"{limit}, got a larger one") from None
     if not math.isfinite(real):
         raise ConfigError(f"{name} must be finite, got {real}")
     if real < minimum:
         raise ConfigError(f"{name} must be at least {minimum:g}, got {real:g}")
+    if abs(real) > _MAX_FLOAT32:
+        raise ConfigError(f"{limit}, got {real:g}")
     return real
 
 
 def random_seed(value: SupportsIndex) -> int:
     """Return `random_state` as an int of 64 bits."""
-    seed = integer(value, "random_state", minimum=0)
-    if seed >= 1 << 64:
-        raise ConfigError(f"random_state must be below 2**64, got {seed}")
-    return seed
+    return integer(value, "random_state", minimum=0, maximum=2**64 - 1)
 
 
 def matrix(value: npt.ArrayLike | CSR, name: str, *, n_columns: int | None = None) -> FloatArray:

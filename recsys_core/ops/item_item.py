@@ -65,7 +65,7 @@ def item_item_topk(
     DTypeError
         An argument has a type that cannot be converted.
     ConfigError
-        `k` or `n_threads` is not an integer or too small.
+        `k` or `n_threads` is not an integer or out of range.
 
     Notes
     -----

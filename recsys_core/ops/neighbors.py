@@ -41,7 +41,7 @@ def item_neighbors(item_vectors: CSR, k: int, *, n_threads: int = 0) -> CSR:
     DTypeError
         `item_vectors` is not CSR.
     ConfigError
-        `k` or `n_threads` is not an integer or too small.
+        `k` or `n_threads` is not an integer or out of range.
 
     Notes
     -----

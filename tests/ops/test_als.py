@@ -223,7 +223,7 @@ def test_errors_name_argument_and_remedy():
         ({"n_iterations": 0}, "n_iterations must be at least 1"),
         ({"solver": "qr"}, "solver must be one of"),
         ({"random_state": -1}, "random_state must be at least 0"),
-        ({"random_state": 2**64}, "random_state must be below"),
+        ({"random_state": 2**64}, "random_state must be at most 18446744073709551615, got 18446744073709551616"),
         ({"n_threads": -1}, "n_threads must be at least 0"),
     ):
         with pytest.raises(ConfigError, match=message):
