@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex, TypeAlias, TypedDict, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ __all__ = [
     "csr_arrays",
     "csr_from_arrays",
     "csr_pattern",
+    "filters",
     "index_vector",
     "integer",
     "is_sparse",
@@ -35,6 +36,15 @@ __all__ = [
 
 CsrArrays: TypeAlias = "tuple[IndexArray, Index32Array, FloatArray, int]"
 CsrPattern: TypeAlias = "tuple[IndexArray, Index32Array, int]"
+
+
+class Filters(TypedDict):
+    """The filters of a top-k call, by the names of the core's arguments."""
+
+    exclude: CsrPattern | None
+    allow: IndexArray | None
+    deny: IndexArray | None
+
 
 _MAX_INT32 = np.iinfo(np.int32).max
 _MAX_INT64 = int(np.iinfo(np.int64).max)
@@ -114,6 +124,15 @@ def index_vector(value: npt.ArrayLike, name: str) -> IndexArray:
     if not np.issubdtype(array.dtype, np.integer):
         raise DTypeError(f"{name} must hold integers, got {array.dtype}; convert it with .astype(numpy.int64)")
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def filters(exclude: CSR | None, allow: npt.ArrayLike | None, deny: npt.ArrayLike | None) -> Filters:
+    """Return the filters converted; None stays None, which the core takes as no restriction."""
+    return {
+        "exclude": None if exclude is None else csr_pattern(exclude, "exclude"),
+        "allow": None if allow is None else index_vector(allow, "allow"),
+        "deny": None if deny is None else index_vector(deny, "deny"),
+    }
 
 
 def csr_arrays(value: CSR, name: str) -> CsrArrays:

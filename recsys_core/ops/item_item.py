@@ -99,9 +99,7 @@ def item_item_topk(
         rows,
         contributions,
         _validate.integer(k, "k", minimum=1),
-        exclude=None if exclude is None else _validate.csr_pattern(exclude, "exclude"),
-        allow=None if allow is None else _validate.index_vector(allow, "allow"),
-        deny=None if deny is None else _validate.index_vector(deny, "deny"),
+        **_validate.filters(exclude, allow, deny),
         n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
     )
     return Ranking(indices, scores)
