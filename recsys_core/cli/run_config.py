@@ -141,8 +141,8 @@ class RunConfig:
     model_table: dict[str, Any]
     model_tables: dict[str, dict[str, Any]]
 
-    def model(self, name: str | None) -> ModelRequest:
-        """The one model: ``name`` if given, else that of the ``[model]`` table.
+    def model(self) -> ModelRequest:
+        """The one model, of the ``[model]`` table.
 
         Raises
         ------
@@ -150,8 +150,7 @@ class RunConfig:
             Neither names a model.
         """
         settings = dict(self.model_table)
-        written = settings.pop("name", None)
-        chosen = written if name is None else name
+        chosen = settings.pop("name", None)
         if chosen is None:
             raise ConfigError("model: expected a name, got none; name one, such as als (`recsys models list`).")
         return ModelRequest(chosen, chosen, settings)
@@ -228,6 +227,7 @@ def read_run_config(
 
 def run_flags(
     *,
+    model: str | None = None,
     path: Path | None = None,
     dataset: str | None = None,
     columns: str | None = None,
@@ -248,6 +248,7 @@ def run_flags(
             "dataset": dataset,
             "columns": None if columns is None else _parse_columns(columns),
         },
+        "model": {"name": model},
         "split": {"method": split},
         "evaluate": {"k": k, "metrics": metric},
     }
@@ -284,7 +285,10 @@ def _check_table(section: str, table: Any) -> None:
 
 
 def _drop_replaced(tables: dict[str, Any], given: Mapping[tuple[str, ...], Any]) -> None:
-    """Take out of the file's tables what belongs to the source, or the split method, that another one replaces."""
+    """Take out of the file's tables what belongs to a model, source or split method that another one replaces."""
+    model = tables.get("model", {})
+    if model.get("name") != given.get(("model", "name"), model.get("name")):
+        model.clear()
     if ("data", "path") in given or ("data", "dataset") in given:
         keys = ("path", "dataset", "options") + (("columns",) if ("data", "dataset") in given else ())
         for key in keys:

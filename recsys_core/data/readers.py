@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from recsys_core.errors import ConfigError, DataError, FormatError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from recsys_core.data.times import TimeUnit
 
@@ -62,8 +63,8 @@ def read_interactions(
     DataError
         If there is no such file; and as in :meth:`Interactions.from_frame`.
     """
-    table = scan_table(path, separator=separator, names=names, schema=schema)
     try:
+        table = scan_table(path, separator=separator, names=names, schema=schema)
         return Interactions.from_frame(
             table,
             columns=columns,
@@ -97,12 +98,24 @@ def scan_table(
             f"separator: expected one character for {path.name!r}, got {separator!r}; it is known only for "
             f"{', '.join(_SEPARATORS)} and .parquet"
         )
-    return pl.scan_csv(
+    scan = partial(
+        pl.scan_csv,
         path,
         separator=separator,
         has_header=names is None,
         new_columns=None if names is None else list(names),
-        schema_overrides=None if schema is None else dict(schema),
         # The whole file: an id such as "B00X" may come after thousands of numbers.
         infer_schema_length=None,
     )
+    given = dict(schema or {})
+    return scan(schema_overrides=given | _texts_of_digits(scan(schema_overrides=given), scan, set(given)))
+
+
+def _texts_of_digits(inferred: pl.LazyFrame, scan: Callable[..., pl.LazyFrame], given: set[str]) -> dict[str, Any]:
+    """Columns to read as text although they look like numbers: as a number, the id "007" would become 7."""
+    numbers = [name for name, dtype in inferred.collect_schema().items() if dtype.is_integer() and name not in given]
+    if not numbers:
+        return {}
+    texts = scan(schema_overrides=dict.fromkeys(numbers, pl.String))
+    padded = texts.select(pl.col(numbers).str.contains(r"^[+-]?0[0-9]").any()).collect().row(0)
+    return {name: pl.String for name, found in zip(numbers, padded, strict=True) if found}

@@ -163,7 +163,8 @@ def compare(
     ConfigError
         If a metric is not in both, or an argument is out of range.
     DataError
-        If the two have no user in common, or a metric asked for is undefined for all of them.
+        If the two were evaluated on different test interactions, have no user in common, or a metric asked for is
+        undefined for all of them.
     DTypeError
         If the user ids of the two have different types.
     """
@@ -171,6 +172,10 @@ def compare(
         raise ConfigError(f"test: expected 'randomization' or 't', got {test!r}")
     if correction not in ("holm", "none"):
         raise ConfigError(f"correction: expected 'holm' or 'none', got {correction!r}")
+    if a.test_digest and b.test_digest and a.test_digest != b.test_digest:
+        raise DataError(
+            "b: expected an evaluation on the test interactions of a, got others; evaluate both on one split"
+        )
     names = _common_metrics(a, b, metric)
     pairs = _common_users(a, b, names)
     found: list[Difference] = []

@@ -50,6 +50,8 @@ class Evaluation:
         Events of the histories that were not told to the model since it does not know the item.
     seconds
         Wall-clock time, ranking included.
+    test_digest
+        SHA-256 of the test interactions, by which :func:`compare` tells that two evaluations are of one split.
     """
 
     model: str
@@ -63,6 +65,7 @@ class Evaluation:
     n_relevant_filtered: int
     n_history_unknown: int
     seconds: float
+    test_digest: str = ""
 
     def user_values(self, name: str) -> npt.NDArray[np.float64]:
         """Values of a list metric for the users for whom it is defined, float64.

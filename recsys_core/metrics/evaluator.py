@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -21,7 +22,7 @@ from recsys_core.metrics.queries import prepare_queries
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from recsys_core.data import Split
+    from recsys_core.data import Interactions, Split
     from recsys_core.metrics.queries import Queries, RankingModel
     from recsys_core.types import IndexArray
 
@@ -152,7 +153,15 @@ def evaluate(
         n_relevant_filtered=queries.n_had_before if filter_seen else 0,
         n_history_unknown=queries.n_history_unknown,
         seconds=time.perf_counter() - started,
+        test_digest=_digest(split.test),
     )
+
+
+def _digest(test: Interactions) -> str:
+    state = hashlib.sha256(f"{test.users.digest} {test.items.digest}".encode())
+    for column in (test.user_index, test.item_index, test.weight):
+        state.update(column.tobytes())
+    return state.hexdigest()
 
 
 def _plan(

@@ -54,7 +54,7 @@ def test_a_file(toml: Path) -> None:
     run = read_run_config(toml)
     assert run.data.path == "ratings.csv"
     assert run.data.columns == {"user_id": "person", "item_id": "film"}
-    assert run.model(None) == ModelRequest("als", "als", {"n_factors": 128})
+    assert run.model() == ModelRequest("als", "als", {"n_factors": 128})
     assert run.split == UsersSplit(history_fraction=0.5)
     assert run.evaluate.k == [5, 20]
     assert run.models(()) == [ModelRequest("small", "als", {"n_factors": 8}), ModelRequest("ease", "ease", {})]
@@ -72,7 +72,7 @@ def test_the_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
     example = run_config.__doc__.partition(".. code-block:: toml")[2].partition("\nA flag")[0]
     (tmp_path / "run.toml").write_text(dedent(example), "utf-8")
     run = read_run_config(tmp_path / "run.toml")
-    assert run.model(None).settings == {"n_factors": 128}
+    assert run.model().settings == {"n_factors": 128}
     assert run.models(())[0].label == "als_small"
 
 
@@ -98,7 +98,7 @@ def test_defaults() -> None:
     ],
 )
 def test_set_reads_toml_values(text: str, value: object) -> None:
-    assert read_run_config(None, [f"model.x={text}"]).model("m").settings == {"x": value}
+    assert read_run_config(None, [f"model.x={text}", "model.name=m"]).model().settings == {"x": value}
 
 
 def test_set_reaches_into_tables(toml: Path) -> None:
@@ -113,7 +113,12 @@ def test_flags_win_over_set_and_set_over_the_file(toml: Path) -> None:
     assert run.evaluate.k == [3]
     assert run.evaluate.metrics == ["ndcg"]
     assert read_run_config(toml, ["evaluate.k=[7]"]).evaluate.k == [7]
-    assert run.model("slim") == ModelRequest("slim", "slim", {"n_factors": 128})
+
+
+def test_another_model_takes_nothing_from_the_files(toml: Path) -> None:
+    other = read_run_config(toml, ["model.l1=2.0"], flags=run_flags(model="slim"))
+    assert other.model() == ModelRequest("slim", "slim", {"l1": 2.0})
+    assert read_run_config(toml, flags=run_flags(model="als")).model().settings == {"n_factors": 128}
 
 
 def test_another_source_replaces_the_files(toml: Path) -> None:

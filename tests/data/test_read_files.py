@@ -38,13 +38,6 @@ def test_an_id_far_down_may_make_the_column_one_of_strings(tmp_path):
     assert Interactions.read(path).users.dtype == "string"
 
 
-def test_leading_zeros_survive_with_a_schema(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("user_id,item_id\n007,1\n")
-    assert Interactions.read(path).users.ids.to_list() == [7]
-    assert Interactions.read(path, schema={"user_id": pl.String}).users.ids.to_list() == ["007"]
-
-
 def test_what_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match=r"expected a file, got '.*gone.csv', which does not exist"):
         Interactions.read(tmp_path / "gone.csv")
@@ -69,3 +62,14 @@ def test_an_unmapped_column_of_a_file_is_mentioned(tmp_path, caplog):
     path.write_text("user_id,item_id,timestamp\n1,2,3\n")
     Interactions.read(path)
     assert "the column 'timestamp' looks like it" in caplog.text
+
+
+def test_ids_keep_their_leading_zeros(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,item_id,weight\n007,1,2\n7,2,3\n07,1,4\n")
+    read = Interactions.read(path)
+    assert read.users.ids.to_list() == ["007", "07", "7"]
+    assert read.items.ids.to_list() == [1, 2]
+    assert read.weight.tolist() == [2, 3, 4]
+    as_numbers = Interactions.read(path, schema={"user_id": pl.Int64})
+    assert as_numbers.users.ids.to_list() == [7]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -133,3 +134,11 @@ def test_what_cannot_be_compared_is_refused():
         compare(a, a, test="wilcoxon")
     with pytest.raises(ConfigError, match="correction: expected"):
         compare(a, a, correction="bonferroni")
+
+
+def test_evaluations_of_different_splits_are_not_compared():
+    a = replace(evaluation("a", {"ndcg@10": [1.0, 0.0]}), test_digest="one")
+    b = replace(evaluation("b", {"ndcg@10": [0.0, 0.0]}), test_digest="two")
+    with pytest.raises(DataError, match="use one split"):
+        compare(a, b)
+    compare(a, replace(b, test_digest="one"))

@@ -63,9 +63,11 @@ def evaluate(
     from recsys_core.cli.sources import load_interactions, make_split
     from recsys_core.errors import ConfigError
 
-    flags = run_flags(path=path, dataset=dataset, columns=columns, split=split, k=k, metric=metric)
+    is_bundle = model is not None and (Path(model) / MANIFEST).is_file()
+    name = None if is_bundle else model
+    flags = run_flags(model=name, path=path, dataset=dataset, columns=columns, split=split, k=k, metric=metric)
     run = read_run_config(config, settings or (), flags=flags)
-    if model is not None and (Path(model) / MANIFEST).is_file():
+    if model is not None and is_bundle:
         if split is not None:
             raise ConfigError("--split: expected none for a bundle, which is measured on all the data given.")
         from recsys_core.runtime import load
@@ -74,7 +76,7 @@ def evaluate(
         evaluation = _on_held_out(out, load(model, backend="core"), test, run.evaluate, model, threads)
         _print(out, evaluation, run.evaluate.confidence, {"source": test.source, "bundle": model})
         return
-    request = run.model(model)
+    request = run.model()
     interactions = load_interactions(out, run.data)
     [trial] = run_trials(out, make_split(interactions, run.split), [request], run.evaluate, threads)
     about = {

@@ -47,9 +47,9 @@ def fit(
     from recsys_core.errors import FormatError
     from recsys_core.registry import create
 
-    flags = run_flags(path=path, dataset=dataset, columns=columns)
+    flags = run_flags(model=model, path=path, dataset=dataset, columns=columns)
     run = read_run_config(config, settings or (), flags=flags)
-    request = run.model(model)
+    request = run.model()
     recommender = create(request.name, **request.settings)
     target = Path("runs") / request.name.rpartition(":")[2] if output is None else output
     if target.exists() and not overwrite:
