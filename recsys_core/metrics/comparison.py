@@ -173,9 +173,7 @@ def compare(
     if correction not in ("holm", "none"):
         raise ConfigError(f"correction: expected 'holm' or 'none', got {correction!r}")
     if a.test_digest and b.test_digest and a.test_digest != b.test_digest:
-        raise DataError(
-            "b: expected an evaluation on the test interactions of a, got others; evaluate both on one split"
-        )
+        raise DataError("b: expected an evaluation on the same test interactions as a, got others; use one split")
     names = _common_metrics(a, b, metric)
     pairs = _common_users(a, b, names)
     found: list[Difference] = []
