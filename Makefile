@@ -29,7 +29,8 @@ quickstart: $(VENV)/install.stamp ## train, compare, export and recommend on Mov
 	$(BIN)/recsys quickstart
 
 test: $(VENV)/dev.stamp test-cpp ## every test: C++, Python, doctests, documentation
-	$(BIN)/python -m pytest --doctest-modules tests $(PACKAGES)
+	$(BIN)/python -m pytest --doctest-modules $(PACKAGES)
+	$(BIN)/python -m pytest tests
 
 test-fast: $(VENV)/dev.stamp ## the Python tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow' tests
