@@ -1,8 +1,9 @@
 // Selection of the k best candidates out of a stream, and the order rule.
 //
-// Candidates arrive in ascending item order.  So one that does not score strictly above the k-th best so far is beaten,
-// by score or by index, by k others, and `threshold()` lets a kernel drop it without looking further.  Those that pass
-// are buffered; when the buffer of about 2 k is full, nth_element cuts it to k and raises the threshold.
+// Where candidates arrive in ascending item order, one that does not score strictly above the k-th best so far is
+// beaten, by score or by index, by k others, and `threshold()` lets a kernel drop it without looking further.  In any
+// other order only a score strictly below the threshold may be dropped, and `may_enter()` decides.  Those that pass are
+// buffered; when the buffer of about 2 k is full, nth_element cuts it to k and raises the threshold.
 // Cost: O(1) a candidate that passes, of which a stream in random order has about k ln(n / k).
 #pragma once
 
@@ -34,12 +35,22 @@ class TopSelector {
   TopSelector(std::span<Candidate> buffer, std::int64_t k) : buffer_(buffer), k_(k) {}
 
   // Only scores above it need be pushed.
-  [[nodiscard]] float threshold() const { return threshold_; }
+  [[nodiscard]] float threshold() const { return worst_.score; }
+
+  // Whether a candidate may still be among the k best, in whatever order candidates arrive.
+  [[nodiscard]] bool may_enter(const Candidate& candidate) const { return ranks_before(candidate, worst_); }
+
+  [[nodiscard]] std::int64_t size() const { return size_; }
+
+  // Raises the threshold to the k-th best so far, where there are as many.
+  void tighten() {
+    if (size_ >= k_) cut();
+  }
 
   void push(Candidate candidate) {
     if (size_ == static_cast<std::int64_t>(buffer_.size())) {
       cut();
-      if (!(candidate.score > threshold_)) return;
+      if (!ranks_before(candidate, worst_)) return;
     }
     buffer_[static_cast<std::size_t>(size_++)] = candidate;
   }
@@ -58,13 +69,13 @@ class TopSelector {
   void cut() {
     std::nth_element(buffer_.begin(), buffer_.begin() + (k_ - 1), buffer_.begin() + size_, ranks_before);
     size_ = k_;
-    threshold_ = buffer_[static_cast<std::size_t>(k_ - 1)].score;
+    worst_ = buffer_[static_cast<std::size_t>(k_ - 1)];
   }
 
   std::span<Candidate> buffer_;
   std::int64_t k_;
   std::int64_t size_ = 0;
-  float threshold_ = initial_threshold;
+  Candidate worst_{initial_threshold, -1};  // the k-th best at the last cut
 };
 
 // Writes one row of a ranking: `best` in order, then padding.
