@@ -82,24 +82,16 @@ RECSYS_INLINE std::int32_t compact_threshold(const CompactBlock& block, const Co
   return static_cast<std::int32_t>(threshold);
 }
 
-template <int width>
-RECSYS_INLINE void scan_panel(const CompactBlock& block, std::int64_t n_groups, const CompactQuery* const* queries,
-                              std::uint64_t* survivors) {
-  constexpr std::int64_t in_block = compact_block_items / lanes;
-#if RECSYS_SIMD_BYTES == 64
-  constexpr std::int64_t n_vectors = in_block;
-#else
-  constexpr std::int64_t n_vectors = width <= 2 ? 4 : 2;
-#endif
+RECSYS_INLINE vint larger(vint a, vint b) { return a > b ? a : b; }
+
+// Sums of a block for `width` queries, `n_vectors` vectors at a time: calls finish(q, first vector, sums) for each.
+template <int width, int n_vectors, typename Finish>
+RECSYS_INLINE void sum_panel(const CompactBlock& block, std::int64_t n_groups, const CompactQuery* const* queries,
+                             const std::int32_t* start, Finish&& finish) {
   const std::int8_t* codes[width];
-  std::int32_t start[width];
 #pragma GCC unroll 6
-  for (int q = 0; q < width; ++q) {
-    codes[q] = queries[q]->codes;
-    start[q] = -compact_threshold(block, *queries[q]);
-    survivors[q] = ~std::uint64_t{0};
-  }
-  for (std::int64_t first = 0; first < in_block; first += n_vectors) {
+  for (int q = 0; q < width; ++q) codes[q] = queries[q]->codes;
+  for (std::int64_t first = 0; first < compact_block_items / lanes; first += n_vectors) {
     vint sum[width][n_vectors];
 #pragma GCC unroll 6
     for (int q = 0; q < width; ++q) {
@@ -129,11 +121,35 @@ RECSYS_INLINE void scan_panel(const CompactBlock& block, std::int64_t n_groups, 
       }
     }
 #pragma GCC unroll 6
-    for (int q = 0; q < width; ++q) {
-#pragma GCC unroll 4
-      for (int v = 0; v < n_vectors; ++v) survivors[q] ^= mask_negative(sum[q][v]) << ((first + v) * lanes);
-    }
+    for (int q = 0; q < width; ++q) finish(q, first, sum[q]);
   }
+}
+
+#if RECSYS_SIMD_BYTES == 64
+inline constexpr int narrow_vectors = 4;
+inline constexpr int wide_vectors = 4;
+#else
+inline constexpr int narrow_vectors = 4;  // for up to two queries
+inline constexpr int wide_vectors = 2;
+#endif
+
+template <int width>
+RECSYS_INLINE void scan_panel(const CompactBlock& block, std::int64_t n_groups, const CompactQuery* const* queries,
+                              std::uint64_t* survivors) {
+  constexpr int n_vectors = width <= 2 ? narrow_vectors : wide_vectors;
+  std::int32_t start[width];
+#pragma GCC unroll 6
+  for (int q = 0; q < width; ++q) {
+    start[q] = -compact_threshold(block, *queries[q]);
+    survivors[q] = ~std::uint64_t{0};
+  }
+  sum_panel<width, n_vectors>(block, n_groups, queries, start,
+                              [&](int q, std::int64_t first, const vint* sum) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+                                for (int v = 0; v < n_vectors; ++v) {
+                                  survivors[q] ^= mask_negative(sum[v]) << ((first + v) * lanes);
+                                }
+                              });
 }
 
 inline void scan_block(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
@@ -151,6 +167,37 @@ inline void scan_block(const CompactBlock* block, std::int64_t n_groups, const C
       return scan_panel<5>(*block, n_groups, queries, survivors);
     default:
       return scan_panel<6>(*block, n_groups, queries, survivors);
+  }
+}
+
+template <int width>
+RECSYS_INLINE void maxima_panel(const CompactBlock& block, std::int64_t n_groups, const CompactQuery* const* queries,
+                                std::int32_t* maxima) {
+  constexpr int n_vectors = width <= 2 ? narrow_vectors : wide_vectors;
+  std::int32_t start[width];
+#pragma GCC unroll 6
+  for (int q = 0; q < width; ++q) {
+    start[q] = -queries[q]->code_shift;
+    for (std::int64_t lane = 0; lane < compact_lanes; ++lane) maxima[q * compact_lanes + lane] = -(1 << 30);
+  }
+  sum_panel<width, n_vectors>(
+      block, n_groups, queries, start, [&](int q, std::int64_t first, const vint* sum) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vectors; ++v) {
+          std::int32_t* place = maxima + q * compact_lanes + (first + v) * lanes % compact_lanes;
+          vint known;
+          __builtin_memcpy(&known, place, sizeof(known));
+          known = larger(known, sum[v]);
+          __builtin_memcpy(place, &known, sizeof(known));
+        }
+      });
+}
+
+inline void block_maxima(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
+                         std::int64_t n_queries, std::int32_t* maxima) {
+  if (n_queries == compact_panel) return maxima_panel<6>(*block, n_groups, queries, maxima);
+  for (std::int64_t q = 0; q < n_queries; ++q) {
+    maxima_panel<1>(*block, n_groups, queries + q, maxima + q * compact_lanes);
   }
 }
 

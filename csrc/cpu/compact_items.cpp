@@ -11,10 +11,10 @@ namespace recsys::cpu {
 namespace {
 
 constexpr std::int64_t items_a_task = 8192;
+constexpr std::int64_t tile_items = ItemIndex::tile_items;
 
 float bias_of(const ItemIndex& index, std::int64_t item) {
-  constexpr std::int64_t tile = ItemIndex::tile_items;
-  return index.has_bias() ? index.bias(item / tile)[item % tile] : 0.0F;
+  return index.has_bias() ? index.bias(item / tile_items)[item % tile_items] : 0.0F;
 }
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -32,8 +32,9 @@ CompactItems::CompactItems(const ItemIndex& index)
   codes_ = AlignedBuffer<std::uint8_t>(checked_product(n_blocks * block_items, row_stride_));
   if (has_bias_) bias_ = AlignedBuffer<float>(n_blocks * block_items);
   bounds_.resize(static_cast<std::size_t>(n_blocks));
-  copy_rows(index);
+  measure_items(index);
   sort_items(index);
+  copy_rows(index);
 
   constexpr std::int64_t blocks_a_task = 64;
   parallel_for(divide_up(n_blocks, blocks_a_task), 0, [&](std::int64_t task, std::int64_t) {
@@ -56,12 +57,12 @@ CompactItems::CompactItems(const ItemIndex& index)
       largest_bias_ = std::max(largest_bias_, std::abs(static_cast<double>(bias_of(index, item))));
     }
     smallest_scale_ = std::min(smallest_scale_, 1 / bounds_[at].inverse_scale);
+    largest_scale_ = std::max(largest_scale_, 1 / bounds_[at].inverse_scale);
   }
   norms_ = {};
 }
 
-void CompactItems::copy_rows(const ItemIndex& index) {
-  constexpr std::int64_t tile_items = ItemIndex::tile_items;
+void CompactItems::measure_items(const ItemIndex& index) {
   const std::int64_t n_items = index.n_items();
   const std::int64_t n_tasks = divide_up(n_items, items_a_task);
   norms_.resize(static_cast<std::size_t>(n_items));
@@ -71,20 +72,30 @@ void CompactItems::copy_rows(const ItemIndex& index) {
     const std::int64_t last = std::min(n_items, (task + 1) * items_a_task);
     for (std::int64_t item = task * items_a_task; item < last; ++item) {
       const float* column = index.tile(item / tile_items) + item % tile_items;
-      float* row = rows_.data() + item * row_stride_;
       double sum = 0;
       for (std::int64_t f = 0; f < n_factors_; ++f) {
-        row[f] = column[f * tile_items];
-        const auto value = static_cast<double>(row[f]);
+        const auto value = static_cast<double>(column[f * tile_items]);
         sum += value * value;
         peak = std::max(peak, std::abs(value));
       }
-      for (std::int64_t f = n_factors_; f < row_stride_; ++f) row[f] = 0.0F;
       norms_[static_cast<std::size_t>(item)] = round_up(std::sqrt(sum));
     }
     largest[static_cast<std::size_t>(task)] = peak;
   });
   for (const double peak : largest) largest_factor_ = std::max(largest_factor_, peak);
+}
+
+void CompactItems::copy_rows(const ItemIndex& index) {
+  const std::int64_t n_items = index.n_items();
+  parallel_for(divide_up(n_items, items_a_task), 0, [&](std::int64_t task, std::int64_t) {
+    const std::int64_t last = std::min(n_items, (task + 1) * items_a_task);
+    for (std::int64_t item = task * items_a_task; item < last; ++item) {
+      const float* column = index.tile(item / tile_items) + item % tile_items;
+      float* row = rows_.data() + position(item) * row_stride_;
+      for (std::int64_t f = 0; f < n_factors_; ++f) row[f] = column[f * tile_items];
+      for (std::int64_t f = n_factors_; f < row_stride_; ++f) row[f] = 0.0F;
+    }
+  });
 }
 
 void CompactItems::sort_items(const ItemIndex& index) {
@@ -119,11 +130,11 @@ void CompactItems::encode_block(const ItemIndex& index, std::int64_t b) {
   double peak = largest_factor_ * 0x1p-20;  // a block of zeros needs a scale too
   double bias_peak = 0;
   for (std::int64_t lane = 0; lane < n; ++lane) {
-    const float* row = this->row(item(b, lane));
+    const float* factors = row(b * block_items + lane);
     float largest = 0;
-    for (std::int64_t f = 0; f < n_factors_; ++f) largest = std::max(largest, std::abs(row[f]));
+    for (std::int64_t f = 0; f < n_factors_; ++f) largest = std::max(largest, std::abs(factors[f]));
     peak = std::max(peak, static_cast<double>(largest));
-    bias_peak = std::max(bias_peak, std::abs(static_cast<double>(bias_of(index, item(b, lane)))));
+    bias_peak = std::max(bias_peak, std::abs(static_cast<double>(bias_of(index, item(b * block_items + lane)))));
   }
   const double scale = peak > 0 ? peak / 127 : 1.0;
   const double inverse = 1 / scale;
@@ -132,12 +143,13 @@ void CompactItems::encode_block(const ItemIndex& index, std::int64_t b) {
   double code_norm = 0;
   double error = 0;
   for (std::int64_t lane = 0; lane < block_items; ++lane) {
-    const float* row = lane < n ? this->row(item(b, lane)) : nullptr;
-    if (has_bias_) bias_.data()[b * block_items + lane] = row == nullptr ? 0.0F : bias_of(index, item(b, lane));
+    const float* factors = lane < n ? row(b * block_items + lane) : nullptr;
+    if (has_bias_)
+      bias_.data()[b * block_items + lane] = factors == nullptr ? 0.0F : bias_of(index, item(b * block_items + lane));
     double code_square = 0;
     double residual_square = 0;
     for (std::int64_t f = 0; f < row_stride_; ++f) {
-      const double value = row == nullptr ? 0.0 : static_cast<double>(row[f]);
+      const double value = factors == nullptr ? 0.0 : static_cast<double>(factors[f]);
       const double shifted = value * inverse;
       const auto code = static_cast<std::int32_t>(shifted + (shifted < 0 ? -0.5 : 0.5));  // within +-127
       const double residual = value - scale * code;
@@ -145,8 +157,8 @@ void CompactItems::encode_block(const ItemIndex& index, std::int64_t b) {
       residual_square += residual * residual;
       codes[(f / 4 * block_items + lane) * 4 + f % 4] = static_cast<std::uint8_t>(code + 128);
     }
-    if (row == nullptr) continue;
-    const double norm = norms_[static_cast<std::size_t>(item(b, lane))];
+    if (factors == nullptr) continue;
+    const double norm = norms_[static_cast<std::size_t>(item(b * block_items + lane))];
     code_norm = std::max(code_norm, round_up(std::sqrt(code_square)));
     // value - scale * code is itself rounded, by less than 2^-50 of the norm in all factors together.
     error = std::max(error, round_up(std::sqrt(residual_square)) + round_up(norm * (rounding + 0x1p-40)));

@@ -25,6 +25,14 @@
 // |b / (s t)| <= 2^28 and |<p, c + 128>| <= 2^27 are conditions of `answerable`; a query for which they fail, or whose
 // scores could overflow, is left to the float32 path.
 //
+// The same inequalities the other way round bound scores from below, F >= V - 2^-22 |V| - h - 2^-148 with
+//
+//   V = s t (<p, c> + b / (s t) - M ||w|| / t - E ||q|| / t - 1 - B / t),
+//
+// so the (k + m)-th largest V of different items, m of which may not be returned, is a first threshold: that many items
+// less m score as high.  It is taken among the maxima of groups of items, in float32, whose few roundings are covered
+// by taking 2^-18 (||q|| max ||v|| + max |b|) off.
+//
 // A query is through once  T - 2^-22 |T| - h - 2^-148 > (1 + g) ||q|| max ||v|| + max b  over all blocks to come.
 //
 // Memory: d bytes an item for the codes, and 4 d for the rows that survivors are rescored from.  Built once, O(n d +
@@ -56,10 +64,6 @@ class CompactItems {
     block.bias = has_bias_ ? bias_.data() + b * block_items : nullptr;
     return block;
   }
-  // Item at a place of a block.
-  [[nodiscard]] std::int32_t item(std::int64_t b, std::int64_t lane) const {
-    return items_[static_cast<std::size_t>(b * block_items + lane)];
-  }
   // block * 64 + lane of an item.
   [[nodiscard]] std::int64_t position(std::int64_t item) const { return positions_[static_cast<std::size_t>(item)]; }
   // One bit for every item there is.
@@ -67,19 +71,23 @@ class CompactItems {
     const std::int64_t n = static_cast<std::int64_t>(positions_.size()) - b * block_items;
     return n >= block_items ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1;
   }
-  [[nodiscard]] const float* row(std::int64_t item) const { return rows_.data() + item * row_stride_; }
+  // Factors of the item at a position: those of a block lie together, since queries mostly ask for the same ones.
+  [[nodiscard]] const float* row(std::int64_t position) const { return rows_.data() + position * row_stride_; }
+  [[nodiscard]] std::int32_t item(std::int64_t position) const { return items_[static_cast<std::size_t>(position)]; }
 
   // Bounds of all items in block b and after it, rounded up.
   [[nodiscard]] double norm_from(std::int64_t b) const { return norm_from_[static_cast<std::size_t>(b)]; }
   [[nodiscard]] double bias_from(std::int64_t b) const { return bias_from_[static_cast<std::size_t>(b)]; }
 
   [[nodiscard]] double largest_bias() const { return largest_bias_; }  // in absolute value
+  [[nodiscard]] double largest_scale() const { return largest_scale_; }
   [[nodiscard]] double smallest_scale() const { return smallest_scale_; }
   [[nodiscard]] bool has_bias() const { return has_bias_; }
 
  private:
-  void copy_rows(const ItemIndex& index);
+  void measure_items(const ItemIndex& index);
   void sort_items(const ItemIndex& index);
+  void copy_rows(const ItemIndex& index);
   void encode_block(const ItemIndex& index, std::int64_t b);
 
   std::int64_t n_factors_;
@@ -89,7 +97,8 @@ class CompactItems {
   double largest_bias_ = 0;
   double largest_factor_ = 0;
   double smallest_scale_ = 0;
-  AlignedBuffer<float> rows_;          // [n, row_stride], in item order
+  double largest_scale_ = 0;
+  AlignedBuffer<float> rows_;          // [n, row_stride]
   AlignedBuffer<std::uint8_t> codes_;  // [n_blocks, n_groups, 64, 4]
   AlignedBuffer<float> bias_;          // [n_blocks, 64]
   std::vector<double> norms_;          // of items, in item order; dropped when built

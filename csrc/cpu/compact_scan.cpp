@@ -4,6 +4,7 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <memory>
 
@@ -65,7 +66,7 @@ struct Open {
   std::int64_t n_rescored;
   std::int64_t n_pushed;  // since the threshold rose
   std::int64_t n_pending;
-  std::int32_t pending[compact_batch];
+  std::int32_t pending[compact_batch];     // positions
   const std::uint64_t* excluded_words;     // one bit a position, or null
   std::span<const std::int32_t> excluded;  // ascending items, where there are no such words
 };
@@ -85,6 +86,54 @@ class Scanner {
 
   // Queries whose numbers the bound does not cover, and those given up.
   [[nodiscard]] const std::vector<std::int64_t>& left() const { return left_; }
+
+  // Gives the queries a first threshold, from lower bounds of the scores in the first blocks.
+  void start_thresholds() {
+    const CompactItems& items = problem_.items;
+    // Four groups an item sought, and a few blocks a row of groups.
+    const std::int64_t n_rows = divide_up(4 * problem_.k, compact_lanes);
+    const std::int64_t n_full = problem_.index.n_items() / block_items;
+    if (n_rows > n_full / 4 || opens_.empty()) return;
+    const std::int64_t n_blocks = std::clamp(n_full / 8, n_rows, 8 * n_rows);
+    const std::int64_t n_groups = n_rows * compact_lanes;
+    std::vector<float> bounds(opens_.size() * static_cast<std::size_t>(n_groups),
+                              -std::numeric_limits<float>::infinity());
+    const CompactQuery* panel[compact_panel];
+    alignas(64) std::int32_t maxima[compact_panel * compact_lanes];
+    const auto n_opens = static_cast<std::int64_t>(opens_.size());
+    for (std::int64_t b = 0; b < n_blocks; ++b) {
+      const CompactBlock block = items.block(b);
+      // In units of t and the largest s, since float32 need not hold s itself.
+      const auto unit = static_cast<float>(1 / (block.inverse_scale * items.largest_scale()));
+      for (std::int64_t first = 0; first < n_opens; first += compact_panel) {
+        const std::int64_t n = std::min(compact_panel, n_opens - first);
+        Open* opens = opens_.data() + first;
+        for (std::int64_t q = 0; q < n; ++q) panel[q] = &opens[q].compact;
+        problem_.kernels.block_maxima(&block, items.n_groups(), panel, n, maxima);
+        for (std::int64_t q = 0; q < n; ++q) {
+          const auto slack = static_cast<float>(block.code_norm * panel[q]->residual + block.error * panel[q]->norm +
+                                                block.bias_slack * panel[q]->inverse_scale + 2);
+          float* row = bounds.data() + (first + q) * n_groups + b % n_rows * compact_lanes;
+          for (std::int64_t lane = 0; lane < compact_lanes; ++lane) {
+            const float bound = (static_cast<float>(maxima[q * compact_lanes + lane]) - slack) * unit;
+            row[lane] = std::max(row[lane], bound);
+          }
+        }
+      }
+    }
+    for (std::int64_t at = 0; at < n_opens; ++at) {
+      Open& open = opens_[static_cast<std::size_t>(at)];
+      const std::int64_t rank = problem_.k + n_inadmissible(open, n_blocks);
+      if (rank > n_groups) continue;
+      const auto begin = bounds.begin() + at * n_groups;
+      std::nth_element(begin, begin + (rank - 1), begin + n_groups, std::greater<>());
+      const double value = begin[rank - 1] * items.largest_scale() / open.inverse_scale;
+      const double slack = 0x1p-18 * (open.reach * items.norm_from(0) + items.largest_bias()) +
+                           2 * absolute_rounding(problem_.index.n_factors());
+      const auto threshold = static_cast<float>(value - slack);
+      if (threshold > open.threshold) announce(open, threshold);
+    }
+  }
 
   // Blocks may be scanned in any order, but only later ones allow to stop early.
   void scan(std::int64_t first_block, std::int64_t last_block) {
@@ -187,7 +236,8 @@ class Scanner {
     compact.threshold = -std::numeric_limits<double>::infinity();
     compact.residual = round_up(residual * inverse);
     compact.norm = round_up(norm * inverse);
-    compact.offset = static_cast<double>(128 * sum) - 4;
+    compact.code_shift = static_cast<std::int32_t>(128 * sum);
+    compact.offset = static_cast<double>(compact.code_shift) - 4;
     compact.inverse_scale = inverse;
     const auto buffer = std::span<Candidate>(buffers_).subspan(static_cast<std::size_t>(slot * problem_.capacity),
                                                                static_cast<std::size_t>(problem_.capacity));
@@ -241,6 +291,19 @@ class Scanner {
     }
   }
 
+  // Items of the first blocks that may not be returned, or more.
+  [[nodiscard]] std::int64_t n_inadmissible(const Open& open, std::int64_t n_blocks) const {
+    auto n = static_cast<std::int64_t>(open.excluded.size());
+    if (open.excluded_words == nullptr && problem_.words.empty()) return n;
+    for (std::int64_t b = 0; b < n_blocks; ++b) {
+      std::uint64_t admissible = ~std::uint64_t{0};
+      if (!problem_.words.empty()) admissible = problem_.words[static_cast<std::size_t>(b)];
+      if (open.excluded_words != nullptr) admissible &= ~open.excluded_words[b];
+      n += std::popcount(~admissible);
+    }
+    return n;
+  }
+
   void close_finished(std::int64_t b) {
     const double norm = problem_.items.norm_from(b);
     const double bias = problem_.items.bias_from(b);
@@ -258,11 +321,13 @@ class Scanner {
   void take(Open& open, std::int64_t b, std::uint64_t survivors) {
     if (open.excluded_words != nullptr) survivors &= ~open.excluded_words[b];
     for (; survivors != 0; survivors &= survivors - 1) {
-      const std::int32_t item = problem_.items.item(b, std::countr_zero(survivors));
-      if (!open.excluded.empty() && std::binary_search(open.excluded.begin(), open.excluded.end(), item)) continue;
-      const float* row = problem_.items.row(item);
+      const std::int64_t position = b * block_items + std::countr_zero(survivors);
+      if (!open.excluded.empty() &&
+          std::binary_search(open.excluded.begin(), open.excluded.end(), problem_.items.item(position)))
+        continue;
+      const float* row = problem_.items.row(position);
       for (std::int64_t f = 0; f < problem_.index.n_factors(); f += 16) __builtin_prefetch(row + f);
-      open.pending[open.n_pending++] = item;
+      open.pending[open.n_pending++] = static_cast<std::int32_t>(position);
       if (open.n_pending == compact_batch) rescore(open);
     }
     if (open.threshold == minus_infinity) {
@@ -282,7 +347,7 @@ class Scanner {
     open.n_pending = 0;
     open.n_rescored += n;
     for (std::int64_t i = 0; i < n; ++i) {
-      const std::int32_t item = open.pending[i];
+      const std::int32_t item = problem_.items.item(open.pending[i]);
       if (problem_.index.has_bias()) {
         scores[i] += problem_.index.bias(item / ItemIndex::tile_items)[item % ItemIndex::tile_items];
       }
@@ -303,7 +368,12 @@ class Scanner {
 
   void raise(Open& open) {
     if (!(open.selector.threshold() > open.threshold)) return;
-    set_threshold(open, open.selector.threshold());
+    announce(open, open.selector.threshold());
+  }
+
+  // Sets a threshold and tells the other threads.
+  void announce(Open& open, float threshold) {
+    set_threshold(open, threshold);
     if (problem_.shared.empty()) return;
     std::atomic<float>& shared = problem_.shared[static_cast<std::size_t>(open.query)];
     float known = shared.load(std::memory_order_relaxed);
@@ -349,6 +419,7 @@ std::vector<std::int64_t> scan_by_chunks(Problem problem, std::int64_t n_threads
   std::vector<std::unique_ptr<Scanner>> scanners(static_cast<std::size_t>(n_threads));
   scanners[0] = std::make_unique<Scanner>(problem, 0, n_queries);
   const std::int64_t opening = std::min(n_blocks, std::max<std::int64_t>(32, divide_up(4 * problem.k, block_items)));
+  scanners[0]->start_thresholds();
   scanners[0]->scan(0, opening);
   scanners[0]->tighten();
   constexpr std::int64_t chunk = 64;
@@ -379,7 +450,7 @@ std::vector<std::int64_t> scan_by_chunks(Problem problem, std::int64_t n_threads
   for (std::int64_t query = 0; query < n_queries; ++query) {
     auto& all = best[static_cast<std::size_t>(query)];
     const auto n = std::min<std::int64_t>(problem.k, static_cast<std::int64_t>(all.size()));
-    std::partial_sort(all.begin(), all.begin() + n, all.end(), ranks_before);
+    sort_best(all.begin(), all.end(), n);
     all.resize(static_cast<std::size_t>(n));
     write_ranking(all, ranking.indices.row(query), ranking.scores.row(query), problem.k);
   }
@@ -388,9 +459,9 @@ std::vector<std::int64_t> scan_by_chunks(Problem problem, std::int64_t n_threads
 
 std::vector<std::int64_t> scan_by_queries(const Problem& problem, std::int64_t n_threads, const RankingView& ranking) {
   const std::int64_t n_queries = problem.queries.rows();
-  constexpr std::int64_t buffer_bytes = 512 << 10;
+  constexpr std::int64_t buffer_bytes = 1 << 20;
   const std::int64_t by_buffers = buffer_bytes / (static_cast<std::int64_t>(sizeof(Candidate)) * problem.capacity);
-  const std::int64_t largest = std::clamp<std::int64_t>(by_buffers, compact_panel, 120);
+  const std::int64_t largest = std::clamp<std::int64_t>(by_buffers, compact_panel, 240);
   // As many tasks on one thread as on another, where there are few.
   const std::int64_t rounds = divide_up(n_queries, n_threads * largest);
   const std::int64_t block =
@@ -399,6 +470,7 @@ std::vector<std::int64_t> scan_by_queries(const Problem& problem, std::int64_t n
   std::vector<std::vector<std::int64_t>> left(static_cast<std::size_t>(n_tasks));
   parallel_for(n_tasks, n_threads, [&](std::int64_t task, std::int64_t) {
     Scanner scanner(problem, task * block, std::min(block, n_queries - task * block));
+    scanner.start_thresholds();
     scanner.scan(0, problem.items.n_blocks());
     scanner.finish([&](std::int64_t query, std::span<const Candidate> best) {
       write_ranking(best, ranking.indices.row(query), ranking.scores.row(query), problem.k);

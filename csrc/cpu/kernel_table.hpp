@@ -28,6 +28,7 @@ struct BprTriple {
 inline constexpr std::int64_t compact_block_items = 64;
 inline constexpr std::int64_t compact_panel = 6;
 inline constexpr std::int64_t compact_batch = 16;
+inline constexpr std::int64_t compact_lanes = 16;  // maxima a block
 
 // A block of items; the letters are those of compact_items.hpp.
 struct CompactBlock {
@@ -45,8 +46,9 @@ struct CompactQuery {
   double threshold;          // (T less its slack) / t
   double residual;           // ||w|| / t
   double norm;               // ||q|| / t
-  double offset;             // 128 sum p - 2
+  double offset;             // 128 sum p, less the slack for rounding
   double inverse_scale;      // 1 / t
+  std::int32_t code_shift;   // 128 sum p
 };
 
 struct KernelTable {
@@ -63,6 +65,9 @@ struct KernelTable {
   // Bit i of survivors[q] says that item i may score at least the threshold of query q; up to 6 queries.
   void (*scan_block)(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
                      std::int64_t n_queries, std::uint64_t* survivors);
+  // Largest <p, c> + b / (s t) of the items i, i + 16, i + 32 and i + 48 of a block: maxima [n_queries, 16].
+  void (*block_maxima)(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
+                       std::int64_t n_queries, std::int32_t* maxima);
   // Scores [16] of 16 rows, without bias, in the bits of score_tile.  Rows are padded to a multiple of 4 factors.
   void (*score_rows)(const float* const* rows, const float* query, std::int64_t n_factors, float* scores);
   // sum [n] += factor * row [n].

@@ -21,6 +21,7 @@ const KernelTable& table() {
       .compact_limit = compact_limit,
       .compact_pays = compact_pays,
       .scan_block = scan_block,
+      .block_maxima = block_maxima,
       .score_rows = score_rows,
       .add_scaled = add_scaled,
       .add_scaled_sparse = add_scaled_sparse,

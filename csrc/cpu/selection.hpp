@@ -24,6 +24,18 @@ inline bool ranks_before(const Candidate& a, const Candidate& b) {
   return a.score > b.score || (a.score == b.score && a.item < b.item);
 }
 
+// The same as a type, which the algorithms of the standard library inline where they would call a function.
+struct RanksBefore {
+  bool operator()(const Candidate& a, const Candidate& b) const { return ranks_before(a, b); }
+};
+
+// Sorts the best n of the candidates to the front: selecting first beats the heap of std::partial_sort.
+template <typename Iterator>
+void sort_best(Iterator begin, Iterator end, std::int64_t n) {
+  if (n < end - begin) std::nth_element(begin, begin + n, end, RanksBefore{});
+  std::sort(begin, begin + n, RanksBefore{});
+}
+
 class TopSelector {
  public:
   // Keeps out -inf and NaN.
@@ -58,7 +70,7 @@ class TopSelector {
   // The best k or fewer, in order.
   std::span<const Candidate> finish() {
     const std::int64_t n = std::min(size_, k_);
-    std::partial_sort(buffer_.begin(), buffer_.begin() + n, buffer_.begin() + size_, ranks_before);
+    sort_best(buffer_.begin(), buffer_.begin() + size_, n);
     return buffer_.first(static_cast<std::size_t>(n));
   }
 
@@ -67,7 +79,7 @@ class TopSelector {
 
   // Only reached where the capacity exceeds k: with n <= k there is room for every candidate.
   void cut() {
-    std::nth_element(buffer_.begin(), buffer_.begin() + (k_ - 1), buffer_.begin() + size_, ranks_before);
+    std::nth_element(buffer_.begin(), buffer_.begin() + (k_ - 1), buffer_.begin() + size_, RanksBefore{});
     size_ = k_;
     worst_ = buffer_[static_cast<std::size_t>(k_ - 1)];
   }

@@ -240,7 +240,7 @@ class PartialRankings {
       end = std::copy(list, list + sizes_[static_cast<std::size_t>(query * n_ranges_ + range)], end);
     }
     const auto n = std::min<std::int64_t>(end - begin, k_);
-    std::partial_sort(begin, begin + n, end, cpu::ranks_before);
+    cpu::sort_best(begin, end, n);
     return {begin, begin + n};
   }
 
