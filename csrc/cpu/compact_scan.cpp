@@ -4,7 +4,6 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <memory>
 
@@ -61,7 +60,7 @@ struct Open {
   double reach;          // (1 + g) ||q||
   double lowered;        // T less its slack, 0 at first
   float threshold;       // T
-  TopSelector selector;
+  AnyOrderSelector selector;
   std::int64_t query;
   std::int64_t n_rescored;
   std::int64_t n_pushed;  // since the threshold rose
@@ -76,7 +75,8 @@ class Scanner {
  public:
   Scanner(const Problem& problem, std::int64_t first_query, std::int64_t n_queries)
       : problem_(problem),
-        buffers_(static_cast<std::size_t>(n_queries * problem.capacity)),
+        scores_(static_cast<std::size_t>(n_queries * problem.capacity)),
+        found_(scores_.size()),
         codes_(n_queries * problem.items.n_groups() * 4),
         unit_factors_(problem.index.metric() == Metric::cosine ? n_queries * problem.index.n_factors() : 0) {
     opens_.reserve(static_cast<std::size_t>(n_queries));  // pointers to them are kept
@@ -125,9 +125,8 @@ class Scanner {
       Open& open = opens_[static_cast<std::size_t>(at)];
       const std::int64_t rank = problem_.k + n_inadmissible(open, n_blocks);
       if (rank > n_groups) continue;
-      const auto begin = bounds.begin() + at * n_groups;
-      std::nth_element(begin, begin + (rank - 1), begin + n_groups, std::greater<>());
-      const double value = begin[rank - 1] * items.largest_scale() / open.inverse_scale;
+      const std::span<const float> of_query(bounds.data() + at * n_groups, static_cast<std::size_t>(n_groups));
+      const double value = reached_by(of_query, rank) * items.largest_scale() / open.inverse_scale;
       const double slack = 0x1p-18 * (open.reach * items.norm_from(0) + items.largest_bias()) +
                            2 * absolute_rounding(problem_.index.n_factors());
       const auto threshold = static_cast<float>(value - slack);
@@ -176,7 +175,7 @@ class Scanner {
     for (std::size_t at = 0; at < opens_.size(); ++at) {
       if (given_up_[at]) continue;
       rescore(opens_[at]);
-      done(opens_[at].query, opens_[at].selector.finish());
+      done(opens_[at].query, opens_[at].selector.finish(best_));
     }
   }
 
@@ -239,15 +238,17 @@ class Scanner {
     compact.code_shift = static_cast<std::int32_t>(128 * sum);
     compact.offset = static_cast<double>(compact.code_shift) - 4;
     compact.inverse_scale = inverse;
-    const auto buffer = std::span<Candidate>(buffers_).subspan(static_cast<std::size_t>(slot * problem_.capacity),
-                                                               static_cast<std::size_t>(problem_.capacity));
+    const auto start = static_cast<std::size_t>(slot * problem_.capacity);
+    const auto size = static_cast<std::size_t>(problem_.capacity);
+    const AnyOrderSelector selector(std::span<float>(scores_).subspan(start, size),
+                                    std::span<std::int32_t>(found_).subspan(start, size), problem_.k);
     opens_.push_back(Open{.compact = compact,
                           .factors = factors,
                           .inverse_scale = inverse,
                           .reach = round_up(norm * (1 + relative_rounding(n_factors))),
                           .lowered = 0,
                           .threshold = minus_infinity,
-                          .selector = TopSelector(buffer, problem_.k),
+                          .selector = selector,
                           .query = query,
                           .n_rescored = 0,
                           .n_pushed = 0,
@@ -351,9 +352,8 @@ class Scanner {
       if (problem_.index.has_bias()) {
         scores[i] += problem_.index.bias(item / ItemIndex::tile_items)[item % ItemIndex::tile_items];
       }
-      const Candidate candidate{scores[i], item};
-      if (candidate.score >= open.threshold && open.selector.may_enter(candidate)) {
-        open.selector.push(candidate);
+      if (scores[i] >= open.threshold) {
+        open.selector.push({scores[i], item});
         ++open.n_pushed;
       }
     }
@@ -395,13 +395,15 @@ class Scanner {
   }
 
   const Problem& problem_;
-  std::vector<Candidate> buffers_;
+  std::vector<float> scores_;
+  std::vector<std::int32_t> found_;
   AlignedBuffer<std::int8_t> codes_;
   AlignedBuffer<float> unit_factors_;
   std::vector<Open> opens_;
   std::vector<bool> given_up_;
   std::vector<Open*> active_;
   std::vector<std::int64_t> left_;
+  std::vector<Candidate> best_;
   std::vector<std::uint64_t> excluded_words_;
   std::vector<std::vector<std::int32_t>> sorted_rows_;
   std::int64_t n_scanned_ = 0;
