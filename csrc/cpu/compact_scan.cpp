@@ -93,7 +93,7 @@ class Scanner {
     // Four groups an item sought, and a few blocks a row of groups.
     const std::int64_t n_rows = divide_up(4 * problem_.k, compact_lanes);
     const std::int64_t n_full = problem_.index.n_items() / block_items;
-    if (n_rows > n_full / 4 || opens_.empty()) return;
+    if (n_rows > n_full / 2 || opens_.empty()) return;
     const std::int64_t n_blocks = std::clamp(n_full / 8, n_rows, 8 * n_rows);
     const std::int64_t n_groups = n_rows * compact_lanes;
     std::vector<float> bounds(opens_.size() * static_cast<std::size_t>(n_groups),

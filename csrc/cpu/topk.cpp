@@ -318,9 +318,11 @@ void float32_topk_of(std::span<const std::int64_t> chosen, const ItemIndex& inde
 // `queries_a_copy` queries, so it is built once so many have been asked.
 bool compact_expected_faster(const ItemIndex& index, const cpu::Admissible& admissible, std::int64_t n_queries,
                              std::int64_t k) {
-  constexpr std::int64_t fewest_items = 4096;
-  constexpr std::int64_t fewest_factors = 16;
-  constexpr std::int64_t items_a_result = 32;
+  constexpr std::int64_t fewest_items = 1024;
+  constexpr std::int64_t fewest_factors = 4;
+  // Rescoring is left where few items a result are, the more so without an instruction for 8-bit products.
+  const bool fast_products = cpu::kernels().compact_limit == 127;
+  const std::int64_t items_a_result = 16 + (fast_products ? 0 : index.n_factors() / 4);
   constexpr std::int64_t queries_a_copy = 64;
   if (!cpu::kernels().compact_pays || index.n_items() < fewest_items || index.n_factors() < fewest_factors ||
       k > index.n_items() / items_a_result || admissible.count() * 2 < index.n_items()) {

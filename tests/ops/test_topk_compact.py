@@ -141,10 +141,16 @@ def test_exclusion_by_lists_where_items_are_too_many_for_bitmaps(n_threads: int)
 
 def test_auto_changes_over_where_everything_survives() -> None:
     # All items equal: no bound tells them apart, and the lowest indices win.
-    index = ops.ItemIndex(np.ones((5_000, 16)))
-    queries = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    queries = gaussian(rng, 200, 16)
+    index = ops.ItemIndex(np.ones((40_000, 16)))
     for _ in range(3):
         np.testing.assert_array_equal(index.topk(queries, 4).indices, np.tile(np.arange(4), (200, 1)))
+    # A few queries that cannot be bounded, among others that can.
+    index = ops.ItemIndex(gaussian(rng, 40_000, 16))
+    queries[::7] = 0
+    seen = sp.random_array((200, 40_000), density=0.001, format="csr", rng=rng)
+    assert_methods_agree(index, queries, 4, exclude=seen)
 
 
 def test_scores_that_overflow_are_left_to_float32() -> None:
