@@ -27,6 +27,7 @@ class ItemIndex:
         allow: _Indices | None,
         deny: _Indices | None,
         n_threads: int,
+        method: str,
     ) -> tuple[_Indices, _Floats]: ...
 
 def item_item_topk(

@@ -22,6 +22,13 @@ Metric parse_metric(const std::string& metric) {
   throw ConfigError("metric must be \"dot\" or \"cosine\", got \"" + metric + "\"");
 }
 
+Method parse_method(const std::string& method) {
+  if (method == "auto") return Method::automatic;
+  if (method == "float32") return Method::float32;
+  if (method == "compact") return Method::compact;
+  throw ConfigError("method must be \"auto\", \"float32\" or \"compact\", got \"" + method + "\"");
+}
+
 Filters make_filters(const std::optional<CsrPattern>& exclude, const std::optional<py::array>& allow,
                      const std::optional<py::array>& deny) {
   Filters filters;
@@ -63,14 +70,16 @@ void bind_topk(py::module_& module) {
       .def(
           "topk",
           [](const ItemIndex& self, const py::array& queries, std::int64_t k, const std::optional<CsrPattern>& exclude,
-             const std::optional<py::array>& allow, const std::optional<py::array>& deny, std::int64_t n_threads) {
+             const std::optional<py::array>& allow, const std::optional<py::array>& deny, std::int64_t n_threads,
+             const std::string& method) {
             const auto vectors = matrix_view<float>(queries, "queries");
             const Filters filters = make_filters(exclude, allow, deny);
+            const Method parsed = parse_method(method);
             return rank(vectors.rows(), k,
-                        [&](const RankingView& ranking) { topk(self, vectors, filters, n_threads, ranking); });
+                        [&](const RankingView& ranking) { topk(self, vectors, filters, n_threads, ranking, parsed); });
           },
-          py::arg("queries"), py::arg("k"), py::arg("exclude"), py::arg("allow"), py::arg("deny"),
-          py::arg("n_threads"));
+          py::arg("queries"), py::arg("k"), py::arg("exclude"), py::arg("allow"), py::arg("deny"), py::arg("n_threads"),
+          py::arg("method"));
 
   module.def(
       "item_item_topk",

@@ -16,15 +16,18 @@ struct Level {
   const cpu::KernelTable& (*table)();
 };
 
-#if defined(RECSYS_HAS_AVX2) || defined(RECSYS_HAS_AVX512)
+#if defined(RECSYS_HAS_AVX2) || defined(RECSYS_HAS_AVX512) || defined(RECSYS_HAS_AVX512VNNI)
 // __builtin_cpu_supports also asks the operating system whether it saves the wide registers.
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
-#if defined(RECSYS_HAS_AVX512)
+#if defined(RECSYS_HAS_AVX512) || defined(RECSYS_HAS_AVX512VNNI)
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+#endif
+#if defined(RECSYS_HAS_AVX512VNNI)
+bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 #endif
 
 // Narrowest first.
@@ -35,6 +38,9 @@ constexpr Level levels[] = {
 #endif
 #if defined(RECSYS_HAS_AVX512)
     {Isa::avx512, has_avx512, cpu::avx512::table},
+#endif
+#if defined(RECSYS_HAS_AVX512VNNI)
+    {Isa::avx512vnni, has_avx512vnni, cpu::avx512vnni::table},
 #endif
 #if defined(RECSYS_HAS_NEON) && defined(__aarch64__)
     {Isa::neon, [] { return true; }, cpu::neon::table},
@@ -82,6 +88,8 @@ std::string_view isa_name(Isa isa) {
       return "avx2";
     case Isa::avx512:
       return "avx512";
+    case Isa::avx512vnni:
+      return "avx512vnni";
     case Isa::neon:
       return "neon";
   }

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <string>
 
+#include "cpu/experience.hpp"
 #include "cpu/unit_scale.hpp"
 #include "recsys/thread_pool.hpp"
 #include "recsys/topk.hpp"
@@ -8,7 +9,7 @@
 namespace recsys {
 
 ItemIndex::ItemIndex(MatrixView<const float> item_factors, std::span<const float> item_bias, Metric metric)
-    : n_items_(item_factors.rows()), n_factors_(item_factors.cols()), metric_(metric) {
+    : n_items_(item_factors.rows()), n_factors_(item_factors.cols()), metric_(metric), experience_(new Experience) {
   check_finite(item_factors, "item_factors");
   if (!item_bias.empty() && static_cast<std::int64_t>(item_bias.size()) != n_items_) {
     throw ShapeError("item_bias must have one entry an item, " + std::to_string(n_items_) + ", got " +
@@ -45,6 +46,15 @@ ItemIndex::ItemIndex(MatrixView<const float> item_factors, std::span<const float
       }
     }
   });
+}
+
+ItemIndex::ItemIndex(ItemIndex&&) noexcept = default;
+ItemIndex& ItemIndex::operator=(ItemIndex&&) noexcept = default;
+ItemIndex::~ItemIndex() = default;
+
+const cpu::CompactItems& ItemIndex::compact() const {
+  std::call_once(experience_->built, [&] { experience_->compact = std::make_unique<const cpu::CompactItems>(*this); });
+  return *experience_->compact;
 }
 
 }  // namespace recsys

@@ -24,6 +24,33 @@ struct BprTriple {
   std::int32_t negative;
 };
 
+// The compact scan (cpu/compact_items.hpp): items a block, queries a panel, rows rescored together.
+inline constexpr std::int64_t compact_block_items = 64;
+inline constexpr std::int64_t compact_panel = 6;
+inline constexpr std::int64_t compact_batch = 16;
+inline constexpr std::int64_t compact_lanes = 16;  // maxima a block
+
+// A block of items; the letters are those of compact_items.hpp.
+struct CompactBlock {
+  const std::uint8_t* codes;  // c + 128: [groups of 4 factors, 64, 4]
+  const float* bias;          // [64], or null
+  double inverse_scale;       // 1 / s
+  double code_norm;           // M
+  double error;               // E
+  double bias_slack;          // B, 0 without a bias
+};
+
+// A query, in units of its scale t.
+struct CompactQuery {
+  const std::int8_t* codes;  // p
+  double threshold;          // (T less its slack) / t
+  double residual;           // ||w|| / t
+  double norm;               // ||q|| / t
+  double offset;             // 128 sum p, less the slack for rounding
+  double inverse_scale;      // 1 / t
+  std::int32_t code_shift;   // 128 sum p
+};
+
 struct KernelTable {
   // Top-k (topk-inl.hpp).  Most queries a panel, and the width to which a panel of so many queries is padded.
   std::int64_t panel_max;
@@ -32,6 +59,17 @@ struct KernelTable {
   // says that item i scores above the query's threshold.  `bias` [32] may be null.
   void (*score_tile)(const float* tile, const float* bias, const float* panel, std::int64_t width,
                      std::int64_t n_factors, const float* thresholds, float* scores, std::uint32_t* masks);
+  // The compact scan (compact-inl.hpp): bound of a query's codes, and whether the scan is faster than score_tile here.
+  std::int32_t compact_limit;
+  bool compact_pays;
+  // Bit i of survivors[q] says that item i may score at least the threshold of query q; up to 6 queries.
+  void (*scan_block)(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
+                     std::int64_t n_queries, std::uint64_t* survivors);
+  // Largest <p, c> + b / (s t) of the items i, i + 16, i + 32 and i + 48 of a block: maxima [n_queries, 16].
+  void (*block_maxima)(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
+                       std::int64_t n_queries, std::int32_t* maxima);
+  // Scores [16] of 16 rows, without bias, in the bits of score_tile.  Rows are padded to a multiple of 4 factors.
+  void (*score_rows)(const float* const* rows, const float* query, std::int64_t n_factors, float* scores);
   // sum [n] += factor * row [n].
   void (*add_scaled)(float* sum, float factor, const float* row, std::int64_t n);
   // sum[columns[i]] += factor * values[i], in order, rounded as add_scaled rounds.
@@ -69,6 +107,9 @@ namespace avx2 {
 const KernelTable& table();
 }
 namespace avx512 {
+const KernelTable& table();
+}
+namespace avx512vnni {
 const KernelTable& table();
 }
 namespace neon {

@@ -4,6 +4,7 @@
 
 #include "cpu/bpr-inl.hpp"
 #include "cpu/cg-inl.hpp"
+#include "cpu/compact-inl.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/simd.hpp"
 #include "cpu/slim-inl.hpp"
@@ -17,6 +18,11 @@ const KernelTable& table() {
       .panel_max = panel_max,
       .panel_width = panel_width_of,
       .score_tile = score_tile,
+      .compact_limit = compact_limit,
+      .compact_pays = compact_pays,
+      .scan_block = scan_block,
+      .block_maxima = block_maxima,
+      .score_rows = score_rows,
       .add_scaled = add_scaled,
       .add_scaled_sparse = add_scaled_sparse,
       .next_above = next_above,

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "cpu/candidates.hpp"
+#include "cpu/compact_scan.hpp"
+#include "cpu/experience.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/selection.hpp"
 #include "cpu/unit_scale.hpp"
@@ -238,7 +240,7 @@ class PartialRankings {
       end = std::copy(list, list + sizes_[static_cast<std::size_t>(query * n_ranges_ + range)], end);
     }
     const auto n = std::min<std::int64_t>(end - begin, k_);
-    std::partial_sort(begin, begin + n, end, cpu::ranks_before);
+    cpu::sort_best(begin, end, n);
     return {begin, begin + n};
   }
 
@@ -249,21 +251,10 @@ class PartialRankings {
   std::vector<std::int64_t> sizes_;
 };
 
-}  // namespace
-
-void topk(const ItemIndex& index, MatrixView<const float> queries, const Filters& filters, std::int64_t n_threads,
-          const RankingView& ranking) {
-  if (queries.cols() != index.n_factors()) {
-    throw ShapeError("queries must have one column a factor, " + std::to_string(index.n_factors()) + ", got " +
-                     std::to_string(queries.cols()));
-  }
+// Every score in float32.
+void float32_topk(const ItemIndex& index, MatrixView<const float> queries, const Filters& filters,
+                  const cpu::Admissible& admissible, std::int64_t n_threads, const RankingView& ranking) {
   const std::int64_t n_queries = queries.rows();
-  cpu::check_arguments(filters, ranking, n_queries, index.n_items());
-  check_finite(queries, "queries");
-  (void)resolve_threads(n_threads);  // refuses a negative number even where the plan will not ask
-  const cpu::Admissible admissible(filters, index.n_items());
-  if (n_queries == 0) return;
-
   const auto& kernels = cpu::kernels();
   const std::int64_t k = ranking.indices.cols();
   const Plan plan = make_plan(index, admissible, n_queries, k, n_threads, kernels.panel_max);
@@ -292,6 +283,89 @@ void topk(const ItemIndex& index, MatrixView<const float> queries, const Filters
   if (plan.n_ranges > 1) {
     for (std::int64_t query = 0; query < n_queries; ++query) write(query, partial.merge(query));
   }
+}
+
+// float32_topk for some of the queries.
+void float32_topk_of(std::span<const std::int64_t> chosen, const ItemIndex& index, MatrixView<const float> queries,
+                     const Filters& filters, const cpu::Admissible& admissible, std::int64_t n_threads,
+                     const RankingView& ranking) {
+  const std::int64_t k = ranking.indices.cols();
+  const auto n = static_cast<std::int64_t>(chosen.size());
+  std::vector<float> rows;
+  std::vector<std::int64_t> indptr{0};
+  std::vector<std::int32_t> excluded;
+  for (const std::int64_t query : chosen) {
+    rows.insert(rows.end(), queries.row(query), queries.row(query) + queries.cols());
+    if (!filters.exclude) continue;
+    const auto row = filters.exclude->row_indices(query);
+    excluded.insert(excluded.end(), row.begin(), row.end());
+    indptr.push_back(static_cast<std::int64_t>(excluded.size()));
+  }
+  Filters some = filters;
+  if (filters.exclude) some.exclude = CsrView{indptr, excluded, {}, filters.exclude->cols};
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(checked_product(n, k)));
+  std::vector<float> scores(indices.size());
+  float32_topk(index, {rows.data(), n, queries.cols()}, some, admissible, n_threads,
+               {{indices.data(), n, k}, {scores.data(), n, k}});
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t query = chosen[static_cast<std::size_t>(i)];
+    std::copy_n(indices.data() + i * k, k, ranking.indices.row(query));
+    std::copy_n(scores.data() + i * k, k, ranking.scores.row(query));
+  }
+}
+
+// Whether the compact scan is expected to be faster.  Its copy of the items costs about as much as float32 scores for
+// `queries_a_copy` queries, so it is built once so many have been asked.
+bool compact_expected_faster(const ItemIndex& index, const cpu::Admissible& admissible, std::int64_t n_queries,
+                             std::int64_t k) {
+  constexpr std::int64_t fewest_items = 1024;
+  constexpr std::int64_t fewest_factors = 4;
+  // Rescoring is left where few items a result are, the more so without an instruction for 8-bit products.
+  const bool fast_products = cpu::kernels().compact_limit == 127;
+  const std::int64_t items_a_result = 16 + (fast_products ? 0 : index.n_factors() / 4);
+  constexpr std::int64_t queries_a_copy = 64;
+  if (!cpu::kernels().compact_pays || index.n_items() < fewest_items || index.n_factors() < fewest_factors ||
+      k > index.n_items() / items_a_result || admissible.count() * 2 < index.n_items()) {
+    return false;
+  }
+  ItemIndex::Experience& experience = index.experience();
+  const std::int64_t asked = experience.n_asked.fetch_add(n_queries, std::memory_order_relaxed) + n_queries;
+  if (asked < queries_a_copy) return false;
+  // Of data that defeats the bound every query would be scored twice.
+  const std::int64_t scanned = experience.n_scanned.load(std::memory_order_relaxed);
+  return scanned < 64 || experience.n_given_up.load(std::memory_order_relaxed) < scanned / 8;
+}
+
+}  // namespace
+
+void topk(const ItemIndex& index, MatrixView<const float> queries, const Filters& filters, std::int64_t n_threads,
+          const RankingView& ranking, Method method) {
+  if (queries.cols() != index.n_factors()) {
+    throw ShapeError("queries must have one column a factor, " + std::to_string(index.n_factors()) + ", got " +
+                     std::to_string(queries.cols()));
+  }
+  const std::int64_t n_queries = queries.rows();
+  cpu::check_arguments(filters, ranking, n_queries, index.n_items());
+  check_finite(queries, "queries");
+  (void)resolve_threads(n_threads);  // refuses a negative number even where the plan will not ask
+  const cpu::Admissible admissible(filters, index.n_items());
+  if (n_queries == 0) return;
+
+  const bool compact =
+      index.n_factors() <= cpu::CompactItems::max_factors &&
+      (method == Method::compact ||
+       (method == Method::automatic && compact_expected_faster(index, admissible, n_queries, ranking.indices.cols())));
+  if (!compact) {
+    float32_topk(index, queries, filters, admissible, n_threads, ranking);
+    return;
+  }
+  const std::vector<std::int64_t> left = cpu::compact_topk(index, index.compact(), queries, filters, admissible,
+                                                           n_threads, method == Method::automatic, ranking);
+  if (method == Method::automatic) {
+    index.experience().n_scanned.fetch_add(n_queries, std::memory_order_relaxed);
+    index.experience().n_given_up.fetch_add(static_cast<std::int64_t>(left.size()), std::memory_order_relaxed);
+  }
+  if (!left.empty()) float32_topk_of(left, index, queries, filters, admissible, n_threads, ranking);
 }
 
 }  // namespace recsys

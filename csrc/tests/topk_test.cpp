@@ -137,9 +137,11 @@ void check_topk(std::int64_t n_queries, std::int64_t n_items, std::int64_t d, st
   const recsys::ItemIndex index({items.data(), n_items, d}, bias, recsys::Metric::dot);
   on_every_level([&] {
     for (const std::int64_t n_threads : {1, 3}) {
-      Ranked got(n_queries, k);
-      recsys::topk(index, {queries.data(), n_queries, d}, filters.view(), n_threads, got.view(n_queries, k));
-      CHECK(got == want);
+      for (const auto method : {recsys::Method::float32, recsys::Method::compact, recsys::Method::automatic}) {
+        Ranked got(n_queries, k);
+        recsys::topk(index, {queries.data(), n_queries, d}, filters.view(), n_threads, got.view(n_queries, k), method);
+        CHECK(got == want);
+      }
     }
   });
 }

@@ -59,6 +59,7 @@ CASES = [
     ({"item_bias": [1, 2]}, errors.ShapeError, "item_bias must have 4 entries, got 2"),
     ({"item_bias": [[1, 2, 3, 4]]}, errors.ShapeError, "item_bias must be a vector, got shape (1, 4)"),
     ({"metric": "euclid"}, errors.ConfigError, 'metric must be "dot" or "cosine", got "euclid"'),
+    ({"method": "int8"}, errors.ConfigError, 'method must be "auto", "float32" or "compact", got "int8"'),
     ({"k": 0}, errors.ConfigError, "k must be at least 1, got 0"),
     ({"k": 2.0}, errors.ConfigError, "k must be an integer, got 2.0"),
     ({"k": True}, errors.ConfigError, "k must be an integer, got True"),
@@ -109,7 +110,7 @@ def test_broken_sparse_structure_is_refused_before_it_is_read() -> None:
 
 def test_the_core_itself_refuses_what_it_cannot_read() -> None:
     def call(queries: np.ndarray, **change: object) -> object:
-        arguments = {"exclude": None, "allow": None, "deny": None, "n_threads": 0, **change}
+        arguments = {"exclude": None, "allow": None, "deny": None, "n_threads": 0, "method": "float32", **change}
         return _core.ItemIndex(ITEMS, None, "dot").topk(queries, 1, **arguments)
 
     with pytest.raises(errors.DTypeError, match=r"^queries must be an array of float32, got float64"):

@@ -1,0 +1,122 @@
+// A compact copy of the items of an index, for finding those that cannot be among the k best without reading the rest
+// of the factors, and the proof that none is lost.
+//
+// Items are sorted, largest first, by norm (with a bias: by how high they may score) and cut into blocks of 64.  With
+// v an item, q a query, b the bias, all as the float32 path sees them, and c, p vectors of whole numbers:
+//
+//   v = s c + r,  |c_f| <= 127, one s > 0 a block;      q = t p + w,  |p_f| <= compact_limit, one t > 0 a query
+//   <q, v> = s t <p, c> + s <w, c> + <q, r> <= s t <p, c> + s ||w|| ||c|| + ||q|| ||r||            (Cauchy-Schwarz)
+//
+// The float32 path computes S = fl(<q, v>) with d roundings of at most u = 2^-24 each, and F = fl(S + b) with one more:
+//
+//   |S - <q, v>| <= g ||q|| ||v|| + h,  g = d u / (1 - d u),  h = d 2^-125      (g: Higham 2002, section 3.1, and
+//                                          Cauchy-Schwarz; h covers underflow, also where it is flushed to zero)
+//   F >= T  implies  S + b >= T - 2^-22 |T| - 2^-148
+//
+// So F >= T, T being the k-th best score known, implies for integer sums over the stored codes, c + 128 and p,
+//
+//   <p, c + 128> + b / (s t) >= (T - 2^-22 |T| - h - 2^-148) / (s t) - M ||w|| / t - E ||q|| / t + 128 sum p
+//   M = max ||c||,  E = max (||r|| + g ||v||) / s    over the block
+//
+// and an item for which that is false scores strictly below T: it can be dropped whatever its index.  The kernel rounds
+// the right side down to a whole number, and takes 4 off for the rounding of b / (s t) to a whole number (1), of the
+// right side (1), and of float64 (below 1; norms are raised by 2^-40 of their size when computed).  b / (s t) itself is
+// computed in float32 with two roundings: B = 2^-21 max |b| / s, over t, is taken off too.  Sums stay within 2^30:
+// |b / (s t)| <= 2^28 and |<p, c + 128>| <= 2^27 are conditions of `answerable`; a query for which they fail, or whose
+// scores could overflow, is left to the float32 path.
+//
+// The same inequalities the other way round bound scores from below, F >= V - 2^-22 |V| - h - 2^-148 with
+//
+//   V = s t (<p, c> + b / (s t) - M ||w|| / t - E ||q|| / t - 1 - B / t),
+//
+// so the (k + m)-th largest V of different items, m of which may not be returned, is a first threshold: that many items
+// less m score as high.  It is taken among the maxima of groups of items, in float32, whose few roundings are covered
+// by taking 2^-18 (||q|| max ||v|| + max |b|) off.
+//
+// A query is through once  T - 2^-22 |T| - h - 2^-148 > (1 + g) ||q|| max ||v|| + max b  over all blocks to come.
+//
+// Memory: d bytes an item for the codes, and 4 d for the rows that survivors are rescored from.  Built once, O(n d +
+// n log n); immutable afterwards.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cpu/kernel_table.hpp"
+#include "recsys/aligned_buffer.hpp"
+#include "recsys/topk.hpp"
+
+namespace recsys::cpu {
+
+class CompactItems {
+ public:
+  static constexpr std::int64_t block_items = compact_block_items;
+  static constexpr std::int64_t max_factors = 4096;  // 4096 * 255 * 127 < 2^27
+
+  explicit CompactItems(const ItemIndex& index);
+
+  [[nodiscard]] std::int64_t n_blocks() const { return static_cast<std::int64_t>(bounds_.size()); }
+  [[nodiscard]] std::int64_t n_groups() const { return n_groups_; }
+
+  [[nodiscard]] CompactBlock block(std::int64_t b) const {
+    CompactBlock block = bounds_[static_cast<std::size_t>(b)];
+    block.codes = codes_.data() + b * n_groups_ * 4 * block_items;
+    block.bias = has_bias_ ? bias_.data() + b * block_items : nullptr;
+    return block;
+  }
+  // block * 64 + lane of an item.
+  [[nodiscard]] std::int64_t position(std::int64_t item) const { return positions_[static_cast<std::size_t>(item)]; }
+  // One bit for every item there is.
+  [[nodiscard]] std::uint64_t full_word(std::int64_t b) const {
+    const std::int64_t n = static_cast<std::int64_t>(positions_.size()) - b * block_items;
+    return n >= block_items ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1;
+  }
+  // Factors of the item at a position: those of a block lie together, since queries mostly ask for the same ones.
+  [[nodiscard]] const float* row(std::int64_t position) const { return rows_.data() + position * row_stride_; }
+  [[nodiscard]] std::int32_t item(std::int64_t position) const { return items_[static_cast<std::size_t>(position)]; }
+
+  // Bounds of all items in block b and after it, rounded up.
+  [[nodiscard]] double norm_from(std::int64_t b) const { return norm_from_[static_cast<std::size_t>(b)]; }
+  [[nodiscard]] double bias_from(std::int64_t b) const { return bias_from_[static_cast<std::size_t>(b)]; }
+
+  [[nodiscard]] double largest_bias() const { return largest_bias_; }  // in absolute value
+  [[nodiscard]] double largest_scale() const { return largest_scale_; }
+  [[nodiscard]] double smallest_scale() const { return smallest_scale_; }
+  [[nodiscard]] bool has_bias() const { return has_bias_; }
+
+ private:
+  void measure_items(const ItemIndex& index);
+  void sort_items(const ItemIndex& index);
+  void copy_rows(const ItemIndex& index);
+  void encode_block(const ItemIndex& index, std::int64_t b);
+
+  std::int64_t n_factors_;
+  std::int64_t n_groups_;    // of 4 factors
+  std::int64_t row_stride_;  // a multiple of 4
+  bool has_bias_;
+  double largest_bias_ = 0;
+  double largest_factor_ = 0;
+  double smallest_scale_ = 0;
+  double largest_scale_ = 0;
+  AlignedBuffer<float> rows_;          // [n, row_stride]
+  AlignedBuffer<std::uint8_t> codes_;  // [n_blocks, n_groups, 64, 4]
+  AlignedBuffer<float> bias_;          // [n_blocks, 64]
+  std::vector<double> norms_;          // of items, in item order; dropped when built
+  std::vector<std::int32_t> items_;    // at each position; -1 behind the last
+  std::vector<std::int32_t> positions_;
+  std::vector<CompactBlock> bounds_;
+  std::vector<double> norm_from_;
+  std::vector<double> bias_from_;
+};
+
+// Raises a computed norm, or another sum of non-negative float64 terms, above what it would be without rounding.
+inline double round_up(double value) { return value * (1 + 0x1p-40); }
+
+// g and h above.
+inline double relative_rounding(std::int64_t n_factors) {
+  const double du = static_cast<double>(n_factors + 1) * 0x1p-24;
+  return round_up(du / (1 - du));
+}
+inline double absolute_rounding(std::int64_t n_factors) { return static_cast<double>(n_factors + 1) * 0x1p-125; }
+
+}  // namespace recsys::cpu

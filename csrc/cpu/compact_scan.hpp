@@ -1,0 +1,23 @@
+// Top-k by the compact scan: the same result as the float32 path, to the bit (compact_items.hpp has the proof).
+//
+// Blocks of items in the outer loop, the queries still open in the inner one, 6 a kernel call.  Survivors are rescored
+// 16 at a time in float32, which raises the query's threshold.  Many queries are cut into tasks by queries; a few have
+// the blocks cut into chunks, and the threads tell each other the thresholds reached.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cpu/candidates.hpp"
+#include "cpu/compact_items.hpp"
+
+namespace recsys::cpu {
+
+// Fills the rows of `ranking` that it can answer, and returns the other queries, ascending: those whose numbers the
+// bound does not cover and, with `may_give_up`, those of which so many items survive that the float32 path is faster.
+[[nodiscard]] std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactItems& items,
+                                                     MatrixView<const float> queries, const Filters& filters,
+                                                     const Admissible& admissible, std::int64_t n_threads,
+                                                     bool may_give_up, const RankingView& ranking);
+
+}  // namespace recsys::cpu

@@ -1,0 +1,161 @@
+"""The compact scan gives the result of the float32 path, to the bit."""
+
+from __future__ import annotations
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_core import ops
+from recsys_core.types import Ranking
+
+
+def assert_same(got: Ranking, want: Ranking) -> None:
+    np.testing.assert_array_equal(got.indices, want.indices)
+    np.testing.assert_array_equal(got.scores.view(np.uint32), want.scores.view(np.uint32))
+
+
+def assert_methods_agree(index: ops.ItemIndex, queries: np.ndarray, k: int, **filters: object) -> None:
+    want = index.topk(queries, k, method="float32", n_threads=1, **filters)
+    for method in ("compact", "auto"):
+        for n_threads in (1, 3):
+            assert_same(index.topk(queries, k, method=method, n_threads=n_threads, **filters), want)
+
+
+def gaussian(rng: np.random.Generator, n: int, n_factors: int) -> np.ndarray:
+    return rng.standard_normal((n, n_factors)).astype(np.float32)
+
+
+KINDS = [
+    "gaussian",
+    "whole",
+    "any scale",
+    "skewed",
+    "equal rows",
+    "zero rows",
+    "denormal",
+    "clustered",
+    "outlier factor",
+]
+
+
+def factors(rng: np.random.Generator, kind: str, n: int, n_factors: int) -> np.ndarray:
+    values = gaussian(rng, n, n_factors)
+    if kind == "whole":  # many ties
+        return rng.integers(-1, 2, (n, n_factors)).astype(np.float32)
+    if kind == "any scale":
+        return values * np.float32(10.0) ** rng.integers(-30, 31)
+    if kind == "skewed":
+        return values * rng.lognormal(0, 2, (n, 1)).astype(np.float32)
+    if kind == "equal rows":
+        values[rng.integers(0, n, n // 2)] = values[0]
+    if kind == "zero rows":
+        values[rng.random(n) < 0.7] = 0
+    if kind == "denormal":
+        return values * np.float32(1e-41)
+    if kind == "clustered":
+        return values[rng.integers(0, 3, n) % n] + np.float32(1e-3) * gaussian(rng, n, n_factors)
+    if kind == "outlier factor":
+        values[:, -1] *= 30
+    return values
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("metric", ["dot", "cosine"])
+def test_every_kind_of_data(isa: str, kind: str, metric: str) -> None:
+    rng = np.random.default_rng([KINDS.index(kind), metric == "dot"])
+    for _ in range(25):
+        n_factors = int(rng.choice([1, 3, 4, 7, 8, 15, 16, 17, 33, 64, 65, 200]))
+        n_items = int(rng.choice([1, 2, 63, 64, 65, 130, 1_000, 2_500]))
+        n_queries = int(rng.choice([1, 2, 5, 6, 7, 13, 40]))
+        k = int(rng.choice([1, 2, 10, 50, 3_000]))
+        items = factors(rng, kind, n_items, n_factors)
+        queries = factors(rng, rng.choice(["gaussian", "whole", kind]), n_queries, n_factors)
+        bias = None
+        if rng.random() < 0.4:
+            bias = (rng.standard_normal(n_items) * 10.0 ** rng.integers(-20, 8)).astype(np.float32)
+        filters: dict[str, object] = {}
+        if rng.random() < 0.3:
+            filters["exclude"] = sp.random_array((n_queries, n_items), density=0.2, format="csr", rng=rng)
+        if rng.random() < 0.2:
+            filters["deny"] = rng.integers(0, n_items, 10)
+        if rng.random() < 0.2:
+            filters["allow"] = rng.integers(0, n_items, n_items)
+        assert_methods_agree(ops.ItemIndex(items, bias, metric), queries, k, **filters)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> dict[str, object]:
+    n_queries, n_items, n_factors = draw(st.integers(0, 14)), draw(st.integers(1, 140)), draw(st.integers(0, 9))
+    # Few values, so that rows repeat; any float, so that scores tie, vanish and overflow.
+    values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.1]) | st.floats(width=32, allow_nan=False, allow_infinity=False)
+    some_items = st.none() | st.lists(st.integers(0, n_items - 1), max_size=150)
+    excluded = draw(st.none() | hnp.arrays(bool, (n_queries, n_items)))
+    return {
+        "index": ops.ItemIndex(
+            draw(hnp.arrays(np.float32, (n_items, n_factors), elements=values)),
+            draw(st.none() | hnp.arrays(np.float32, n_items, elements=values)),
+            draw(st.sampled_from(["dot", "cosine"])),
+        ),
+        "queries": draw(hnp.arrays(np.float32, (n_queries, n_factors), elements=values)),
+        "k": draw(st.integers(1, 160)),
+        "exclude": None if excluded is None else sp.csr_array(excluded),
+        "allow": draw(some_items),
+        "deny": draw(some_items),
+    }
+
+
+@given(problem=problems())
+@settings(max_examples=300, deadline=None)
+def test_any_small_problem(problem: dict) -> None:
+    assert_methods_agree(**problem)
+
+
+@pytest.mark.parametrize("n_queries", [1, 3, 30, 300])
+def test_larger_problems_cut_by_chunks_and_by_queries(isa: str, n_queries: int) -> None:
+    rng = np.random.default_rng(n_queries)
+    for kind in ("gaussian", "skewed", "clustered"):
+        for with_bias in (False, True):
+            items = factors(rng, kind, 20_011, 33)
+            bias = rng.standard_normal(20_011).astype(np.float32) if with_bias else None
+            seen = sp.random_array((n_queries, 20_011), density=0.01, format="csr", rng=rng)
+            index = ops.ItemIndex(items, bias)
+            for k in (10, 100):
+                assert_methods_agree(index, gaussian(rng, n_queries, 33), k, exclude=seen)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_exclusion_by_lists_where_items_are_too_many_for_bitmaps(n_threads: int) -> None:
+    rng = np.random.default_rng(0)
+    index = ops.ItemIndex(gaussian(rng, 140_000, 16))
+    queries = gaussian(rng, 5, 16)
+    best = index.topk(queries, 30, method="float32").indices
+    rows = np.repeat(np.arange(5), 20)
+    seen = sp.csr_array((np.ones(100), (rows, best[:, :20][:, ::-1].ravel())), shape=(5, 140_000))
+    got = index.topk(queries, 10, method="compact", exclude=seen, n_threads=n_threads)
+    np.testing.assert_array_equal(got.indices, best[:, 20:])
+
+
+def test_auto_changes_over_where_everything_survives() -> None:
+    # All items equal: no bound tells them apart, and the lowest indices win.
+    rng = np.random.default_rng(0)
+    queries = gaussian(rng, 200, 16)
+    index = ops.ItemIndex(np.ones((40_000, 16)))
+    for _ in range(3):
+        np.testing.assert_array_equal(index.topk(queries, 4).indices, np.tile(np.arange(4), (200, 1)))
+    # A few queries that cannot be bounded, among others that can.
+    index = ops.ItemIndex(gaussian(rng, 40_000, 16))
+    queries[::7] = 0
+    seen = sp.random_array((200, 40_000), density=0.001, format="csr", rng=rng)
+    assert_methods_agree(index, queries, 4, exclude=seen)
+
+
+def test_scores_that_overflow_are_left_to_float32() -> None:
+    items = np.full((100, 4), 3e38, dtype=np.float32)
+    items[50:] *= -1
+    for bias in (None, np.full(100, 3e38, dtype=np.float32)):
+        index = ops.ItemIndex(items, bias)
+        assert_methods_agree(index, np.array([[1, 1, 1, 1], [1, -1, 1, -1], [0, 0, 0, 0], [1e-38] * 4]), 60)
