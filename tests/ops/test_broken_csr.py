@@ -66,4 +66,4 @@ def test_the_core_itself_refuses_a_view_without_rows_or_values() -> None:
     with pytest.raises(errors.ShapeError, match=r"^item_vectors must have as many values as column indices, got 0 and"):
         _core.row_neighbors((np.array([0, 1]), columns, values[:0], 3), 1, n_threads=1)
     with pytest.raises(errors.DataError, match=r"^exclude\.indptr must have one entry more than there are rows"):
-        _core.ItemIndex(FACTORS, None, "dot").topk(FACTORS[:1], 1, (nothing, columns, 5), None, None, 1)
+        _core.ItemIndex(FACTORS, None, "dot").topk(FACTORS[:1], 1, (nothing, columns, 5), None, None, 1, "auto")
