@@ -10,7 +10,8 @@
 // The float32 path computes S = fl(<q, v>) with d roundings of at most u = 2^-24 each, and F = fl(S + b) with one more:
 //
 //   |S - <q, v>| <= g ||q|| ||v|| + h,  g = d u / (1 - d u),  h = d 2^-125      (g: Higham 2002, section 3.1, and
-//                                          Cauchy-Schwarz; h covers underflow, also where it is flushed to zero)
+//                                          Cauchy-Schwarz; h covers underflow, also where results are flushed
+//                                          to zero; a process that reads denormal inputs as zero is outside it)
 //   F >= T  implies  S + b >= T - 2^-22 |T| - 2^-148
 //
 // So F >= T, T being the k-th best score known, implies for integer sums over the stored codes, c + 128 and p,
