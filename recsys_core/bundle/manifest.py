@@ -68,16 +68,25 @@ def read_whole(directory: Path, read: Callable[[dict[str, Any]], T]) -> T:
         The bundle cannot be read, or is being replaced faster than it can be read.
     """
     for _ in range(_ATTEMPTS):
-        before = read_manifest(directory)
+        before, manifest = _identity(directory), read_manifest(directory)
         try:
-            content = read(before)
+            content = read(manifest)
         except FormatError:
-            if read_manifest(directory) == before:
+            if _identity(directory) == before:
                 raise
             continue
-        if read_manifest(directory) == before:
+        if _identity(directory) == before:
             return content
     raise FormatError(f"{directory}: replaced {_ATTEMPTS} times while it was being read; try again.")
+
+
+def _identity(directory: Path) -> tuple[int, int, int] | None:
+    """Tells one publication from another, also of the same content: the manifest's inode and when it was made."""
+    try:
+        status = (directory / MANIFEST).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def verify_files(directory: Path, manifest: dict[str, Any]) -> None:
