@@ -29,20 +29,11 @@ def add_scores(form: Any, graph: GraphBuilder, exclude: str) -> str:
     raise TypeError(f"no ONNX export for {type(form).__name__}")
 
 
-@singledispatch
-def uses_weights(form: Any) -> bool:
+def uses_weights(form: Form) -> bool:
     """Whether the form's graph takes ``history_weight``."""
-    return False
-
-
-@uses_weights.register
-def _(form: DotForm) -> bool:
-    return form.fold_in is not None and (form.fold_in.confidence[1] != 0 or form.fold_in.target[1] != 0)
-
-
-@uses_weights.register
-def _(form: ItemItemForm) -> bool:
-    return not form.binary
+    if isinstance(form, DotForm):
+        return form.fold_in is not None and (form.fold_in.confidence[1] != 0 or form.fold_in.target[1] != 0)
+    return isinstance(form, ItemItemForm) and not form.binary
 
 
 def history_repeats(form: Form) -> Literal["sum", "last"]:
@@ -61,7 +52,7 @@ def history_width(form: Form) -> int:
 
 @add_scores.register
 def _(form: StaticForm, graph: GraphBuilder, exclude: str) -> str:
-    scores = graph.table("item_scores", form.scores[None, :].astype(np.float32))
+    scores = graph.table("item_scores", form.scores[None, :])
     batch = graph.op("Shape", exclude, start=0, end=1)
     return graph.op("Expand", scores, graph.op("Concat", batch, graph.constant([form.n_items]), axis=0))
 
@@ -157,7 +148,7 @@ def _dense_item_item(weights: Any, graph: GraphBuilder, history: _History) -> st
     the rows that occur and holds two [B, n_items] blocks.
     """
     n_items = weights.shape[0]
-    table = graph.table("item_item_weights", weights.astype(np.float32))
+    table = graph.table("item_item_weights", weights)
     batch = graph.op("Shape", history.items, start=0, end=1)
     size = graph.op("Concat", batch, graph.constant([n_items]), axis=0)
     zeros = graph.op("Expand", graph.constant(0.0, "float32"), size)
@@ -233,7 +224,7 @@ def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: _Histor
     confidence = _affine(graph, fold_in.confidence, history.weight)
     target = _affine(graph, fold_in.target, history.weight)
     if fold_in.item_offset is not None:
-        offset = graph.table("item_offset", fold_in.item_offset.astype(np.float32))
+        offset = graph.table("item_offset", fold_in.item_offset)
         target = graph.op("Sub", target, graph.op("Gather", offset, history.items))
     confidence = graph.op("Unsqueeze", graph.op("Mul", confidence, history.mask), graph.constant([1]))
     target = graph.op("Unsqueeze", graph.op("Mul", target, history.mask), graph.constant([1]))

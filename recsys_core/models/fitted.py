@@ -15,7 +15,7 @@ from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, ShapeError, UnknownIdError
 from recsys_core.models.arrays import pattern, positions, require_csr
 from recsys_core.models.forms import DotForm, Form, StaticForm
-from recsys_core.models.query import OnUnknown, as_ids, resolve_items, resolve_query
+from recsys_core.models.query import OnUnknown, as_ids, check_one_given, resolve_items, resolve_query
 from recsys_core.types import CSR, IndexArray, Ranking
 
 __all__ = ["FittedModel", "Provenance"]
@@ -171,9 +171,7 @@ class FittedModel:
         Ranking
             ``indices`` int64 and ``scores`` float32, both (n_queries, k), padded with -1 and ``-inf``.
         """
-        if (user_index is None) == (histories is None):
-            given = "neither" if user_index is None else "both"
-            raise DataError(f"recommend: expected either users or histories, got {given}; give exactly one.")
+        check_one_given(user_index, histories)
         _check_k(k)
         n_items = len(self.items)
         allow, deny = (

@@ -164,7 +164,7 @@ class DotForm(_Picklable):
         """Query vectors, float32 (n_queries, n_factors): rows looked up, or solved where only a history is given."""
         if user_index is not None:
             assert self.user_factors is not None
-            return np.ascontiguousarray(self.user_factors[user_index])
+            return self.user_factors[user_index]
         assert histories is not None
         assert self.fold_in is not None
         return ops.solve_rows(
@@ -194,7 +194,7 @@ class DotForm(_Picklable):
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """The k items whose factors have the largest cosine with each given item's, itself left out."""
-        queries = np.ascontiguousarray(self.likeness_factors[item_index])
+        queries = self.likeness_factors[item_index]
         return self._cosine_index.topk(queries, k, exclude=_one_hot(item_index, self.n_items), n_threads=n_threads)
 
     def state(self) -> tuple[State, dict[str, Any]]:

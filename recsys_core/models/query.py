@@ -17,7 +17,7 @@ from recsys_core.data.frames import to_series
 from recsys_core.errors import ConfigError, DataError, UnknownIdError
 from recsys_core.types import FloatArray, IndexArray
 
-__all__ = ["OnUnknown", "Query", "as_ids", "resolve_items", "resolve_query"]
+__all__ = ["OnUnknown", "Query", "as_ids", "check_one_given", "resolve_items", "resolve_query"]
 
 OnUnknown: TypeAlias = Literal["raise", "warn", "ignore", "fallback"]
 """What to do about ids that a model does not know."""
@@ -58,6 +58,19 @@ def as_ids(values: Any) -> pl.Series:
     return to_series(values, "ids")
 
 
+def check_one_given(users: Any, histories: Any) -> None:
+    """Check that either users or histories are asked about.
+
+    Raises
+    ------
+    DataError
+        Both or neither are given.
+    """
+    if (users is None) == (histories is None):
+        given = "neither" if users is None else "both"
+        raise DataError(f"recommend: expected either users or histories, got {given}; give exactly one.")
+
+
 def resolve_items(items: IdMap, item_ids: Any) -> IndexArray | None:
     """Positions of the known ones among ``item_ids``; None stays None."""
     if item_ids is None:
@@ -85,9 +98,7 @@ def resolve_query(
     """
     if on_unknown not in _ON_UNKNOWN:
         raise ConfigError(f"on_unknown: expected one of {', '.join(_ON_UNKNOWN)}, got {on_unknown!r}.")
-    if (user_ids is None) == (histories is None):
-        given = "neither" if user_ids is None else "both"
-        raise DataError(f"recommend: expected either users or histories, got {given}; give exactly one.")
+    check_one_given(user_ids, histories)
     if user_ids is not None:
         return _users_query(users, user_ids, on_unknown)
     return _histories_query(items, histories, on_unknown, default_weight)

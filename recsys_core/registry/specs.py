@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 from recsys_core.errors import PluginError
 
@@ -119,9 +119,6 @@ class DatasetSpec(Spec):
     """A function that returns :class:`~recsys_core.data.Interactions`."""
 
     kind: ClassVar[str] = "dataset"
-
-
-AnySpec: TypeAlias = RecommenderSpec | EncoderSpec | MetricSpec | RerankerSpec | DatasetSpec
 
 
 def resolve(target: str) -> Any:
