@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.cu')
 CXX_FILES = $(shell find csrc -name '*.cpp' -o -name '*.hpp')
-PACKAGES := recsys_core plugins/recsys_classic plugins/recsys_datasets
+PACKAGES := recsys_core plugins/recsys_classic plugins/recsys_datasets plugins/recsys_neural
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help quickstart test test-fast test-cpp test-sanitize lint format bench wheel clean

@@ -12,7 +12,7 @@ import pytest
 from recsys_core.cli.failures import EXIT_CODES, INTERRUPTED
 
 HEAVY = {"torch", "onnx", "onnxruntime", "pandas", "pyarrow", "polars", "scipy", "pluggy", "safetensors"}
-PLUGINS = {"recsys_classic", "recsys_datasets"}
+PLUGINS = {"recsys_classic", "recsys_datasets", "recsys_neural"}
 COMMANDS = (
     "quickstart",
     "fit",

@@ -23,7 +23,7 @@ from recsys_core.models import Config
 from recsys_core.registry import default_registry, resolve
 
 HEADING = re.compile(r"^(\w[\w ]*)\n-+$", re.MULTILINE)
-FIRST_PARTY = ("recsys_core", "recsys_classic", "recsys_datasets")
+FIRST_PARTY = ("recsys_core", "recsys_classic", "recsys_datasets", "recsys_neural")
 
 
 def sections(docstring: str) -> dict[str, str]:

@@ -15,7 +15,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "onnx", "onnxruntime", "pandas", "pyarrow", "polars", "scipy", "recsys_classic", "recsys_datasets")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "pyarrow",
+    "polars",
+    "scipy",
+    "recsys_classic",
+    "recsys_datasets",
+    "recsys_neural",
+)
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -60,6 +71,7 @@ def test_the_wheel_holds_what_it_must_and_no_more(wheel: Path) -> None:
         "recsys_core",
         "recsys_classic",
         "recsys_datasets",
+        "recsys_neural",
     }
     assert not [name for name in names if name.endswith((".cpp", ".hpp", ".pyc"))]
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra" not in line]
