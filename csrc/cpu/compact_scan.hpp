@@ -1,7 +1,6 @@
 // Top-k by the compact scan: the same result as the float32 path, to the bit (compact_items.hpp has the proof).
 //
-// Blocks of items in the outer loop, the queries still open in the inner one, 6 a kernel call.  Survivors are rescored
-// 16 at a time in float32, which raises the query's threshold.  Many queries are cut into tasks by queries; a few have
+// Many queries are cut into tasks by queries; a few have
 // the blocks cut into chunks, and the threads tell each other the thresholds reached.
 #pragma once
 
