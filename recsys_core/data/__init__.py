@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recsys_core.data.audit import AuditReport, audit
+from recsys_core.data.feature_encoder import FeatureColumn, FeatureEncoder
 from recsys_core.data.histories import Histories
 from recsys_core.data.id_map import IdMap
 from recsys_core.data.interactions import Interactions
@@ -15,6 +16,8 @@ from recsys_core.data.validation import Finding
 __all__ = [
     "Aggregate",
     "AuditReport",
+    "FeatureColumn",
+    "FeatureEncoder",
     "Finding",
     "Histories",
     "IdMap",
