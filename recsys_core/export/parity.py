@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from recsys_core.data import Histories
 from recsys_core.errors import ExportError
 from recsys_core.export.session import OnnxRanker
-from recsys_core.models import FittedModel
+from recsys_core.models import NO_FILTERS, Filters, FittedModel
 from recsys_core.types import IndexArray, Ranking
 
 __all__ = ["ParityReport", "check_parity"]
@@ -94,10 +93,9 @@ def check_parity(
         some = np.sort(rng.choice(n_items, max(1, n_items // 2), replace=False))
         for user_index, histories in _questions(fitted, users):
             seen = fitted.histories.rows(users).to_csr(n_items)
-            filters: list[dict[str, Any]] = [{}, {"exclude": seen}, {"exclude": seen, "allow": some}, {"deny": some}]
-            for chosen in filters:
-                native = fitted.form.rank(user_index, histories, k, **chosen)
-                onnx = ranker.rank(user_index, histories, k, **chosen)
+            for filters in (NO_FILTERS, Filters(seen), Filters(seen, allow=some), Filters(deny=some)):
+                native = fitted.form.rank(user_index, histories, k, filters)
+                onnx = ranker.rank(user_index, histories, k, filters)
                 error, n_swapped = _difference(native, onnx, tolerance)
                 worst, swapped = max(worst, error), swapped + n_swapped
                 shapes.append((batch, k))

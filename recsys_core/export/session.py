@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
+import scipy.sparse as sp
 
 from recsys_core import ops
 from recsys_core.data import Histories
-from recsys_core.errors import FormatError
-from recsys_core.models import FittedModel
+from recsys_core.errors import DataError, FormatError
+from recsys_core.models import NO_FILTERS, Filters, FittedModel
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
 __all__ = ["GRAPH_FORMAT_VERSION", "OnnxRanker"]
@@ -83,18 +84,21 @@ class OnnxRanker:
         user_index: IndexArray | None,
         histories: Histories | None,
         k: int,
-        *,
-        exclude: CSR | None = None,
-        allow: IndexArray | None = None,
-        deny: IndexArray | None = None,
+        filters: Filters = NO_FILTERS,
     ) -> Ranking:
-        """Top k of each query; as a scoring form's ``rank``, computed by the graph."""
+        """Top k of each query; as a scoring form's ``rank``, computed by the graph.
+
+        Raises
+        ------
+        DataError
+            Allowed items are given for each query, where a graph takes one list for all.
+        """
         asked = user_index if user_index is not None else histories
         assert asked is not None
         indices = np.empty((len(asked), k), np.int64)
         scores = np.empty((len(asked), k), np.float32)
-        for rows in self._batches(len(asked), histories, exclude):
-            feeds = self._feeds(user_index, histories, rows, k, exclude, allow, deny)
+        for rows in self._batches(len(asked), histories, filters.exclude):
+            feeds = self._feeds(user_index, histories, rows, k, filters)
             indices[rows], scores[rows] = self._session.run(["item_index", "score"], feeds)
         return Ranking(indices, scores)
 
@@ -119,14 +123,12 @@ class OnnxRanker:
         histories: Histories | None,
         rows: IndexArray,
         k: int,
-        exclude: CSR | None,
-        allow: IndexArray | None,
-        deny: IndexArray | None,
+        filters: Filters,
     ) -> dict[str, np.ndarray[Any, Any]]:
         n_rows = len(rows)
         feeds: dict[str, np.ndarray[Any, Any]] = {
-            "exclude": _excluded(exclude, rows, deny),
-            "allow": _allowed(allow),
+            "exclude": _excluded(filters.exclude, rows, filters.deny),
+            "allow": _allowed(filters.allow),
         }
         if "k" in self.inputs:
             feeds["k"] = np.asarray(k, np.int64)
@@ -162,8 +164,10 @@ def _excluded(exclude: CSR | None, rows: IndexArray, deny: IndexArray | None) ->
     return np.concatenate(parts, axis=1) if parts else np.empty((n_rows, 0), np.int64)
 
 
-def _allowed(allow: IndexArray | None) -> IndexArray:
+def _allowed(allow: IndexArray | CSR | None) -> IndexArray:
     if allow is None:
         return np.empty(0, np.int64)
+    if sp.issparse(allow):
+        raise DataError("allow: expected one list of positions for all queries, got CSR; ask the scoring form instead.")
     # An empty list means no restriction to the graph, so that "nothing is allowed" is written as padding.
     return np.asarray(allow, np.int64) if len(allow) else np.array([-1], np.int64)

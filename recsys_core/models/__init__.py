@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recsys_core.models.config import Config, build_config
+from recsys_core.models.filters import NO_FILTERS, Filters
 from recsys_core.models.fitted import FittedModel, Provenance
 from recsys_core.models.forms import DotForm, FoldIn, Form, ItemItemForm, StaticForm, form_from_state
 from recsys_core.models.query import OnUnknown
@@ -10,8 +11,10 @@ from recsys_core.models.recommender import Progress, Recommender
 from recsys_core.models.reranker import Reranker
 
 __all__ = [
+    "NO_FILTERS",
     "Config",
     "DotForm",
+    "Filters",
     "FittedModel",
     "FoldIn",
     "Form",

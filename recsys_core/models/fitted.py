@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import scipy.sparse as sp
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, ShapeError, UnknownIdError
 from recsys_core.models.arrays import pattern, positions, require_csr
+from recsys_core.models.filters import Filters
 from recsys_core.models.forms import DotForm, Form, StaticForm
 from recsys_core.models.query import OnUnknown, as_ids, check_one_given, resolve_items, resolve_query
 from recsys_core.types import CSR, IndexArray, Ranking
@@ -131,7 +133,7 @@ class FittedModel:
         )
         if query.fallback.any():
             one = np.zeros(1, np.int64)
-            popular = self._popularity.rank(one, None, k, allow=allow_index, deny=deny_index, n_threads=n_threads)
+            popular = self._popularity.rank(one, None, k, Filters(allow=allow_index, deny=deny_index), n_threads)
             ranking = _interleaved(ranking, popular, query.fallback)
         return self._label(query.labels, ranking)
 
@@ -143,7 +145,7 @@ class FittedModel:
         k: int = 10,
         filter_seen: bool = True,
         exclude: CSR | None = None,
-        allow: IndexArray | None = None,
+        allow: IndexArray | CSR | None = None,
         deny: IndexArray | None = None,
         n_threads: int = 0,
     ) -> Ranking:
@@ -161,8 +163,10 @@ class FittedModel:
             Leave out what a known user had in training, or what is in the history.
         exclude
             CSR (n_queries, n_items); stored entries are left out as well.
-        allow, deny
-            Item positions that may, or may not, be recommended to anybody.
+        allow
+            The only items to recommend: int64 positions for everybody, or CSR (n_queries, n_items) with a row for each.
+        deny
+            int64 positions of items to recommend to nobody.
         n_threads
             Threads to use, 0 for all.
 
@@ -174,10 +178,6 @@ class FittedModel:
         check_one_given(user_index, histories)
         _check_k(k)
         n_items = len(self.items)
-        allow, deny = (
-            None if listed is None else positions(listed, name, n_items)
-            for listed, name in ((allow, "allow"), (deny, "deny"))
-        )
         if user_index is not None:
             user_index = positions(user_index, "user_index", len(self.users))
             seen = self.histories.rows(user_index) if filter_seen or not self.form.accepts_users else None
@@ -193,10 +193,16 @@ class FittedModel:
         by_user = user_index if self.form.accepts_users else None
         if exclude is not None:
             exclude = require_csr(exclude, "exclude", (n_queries, n_items))
+        if sp.issparse(allow):
+            allow = require_csr(allow, "allow", (n_queries, n_items))
+        elif allow is not None:
+            allow = positions(allow, "allow", n_items)
+        if deny is not None:
+            deny = positions(deny, "deny", n_items)
         if filter_seen:
             assert seen is not None
             exclude = _merged(seen.to_csr(n_items), exclude)
-        return self._rank(by_user, asked, k, exclude, allow, deny, n_threads)
+        return self._rank(by_user, asked, k, Filters(exclude, allow, deny), n_threads)
 
     def similar_items(self, item_ids: Any, k: int = 10, *, n_threads: int = 0) -> pl.DataFrame:
         """The items most like each given one.
@@ -237,13 +243,11 @@ class FittedModel:
         user_index: IndexArray | None,
         histories: Histories | None,
         k: int,
-        exclude: CSR | None,
-        allow: IndexArray | None,
-        deny: IndexArray | None,
+        filters: Filters,
         n_threads: int,
     ) -> Ranking:
         # The one step that a bundle's ONNX graph can take over.
-        return self.form.rank(user_index, histories, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads)
+        return self.form.rank(user_index, histories, k, filters, n_threads)
 
     @property
     def _default_weight(self) -> float:

@@ -26,6 +26,7 @@ from recsys_core import ops
 from recsys_core.data import Histories
 from recsys_core.errors import DataError, FormatError, ShapeError
 from recsys_core.models.arrays import finite_csr, finite_floats, pattern
+from recsys_core.models.filters import NO_FILTERS, Filters
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
 __all__ = ["DotForm", "FoldIn", "Form", "ItemItemForm", "StaticForm", "form_from_state"]
@@ -182,15 +183,12 @@ class DotForm(_Picklable):
         user_index: IndexArray | None,
         histories: Histories | None,
         k: int,
-        *,
-        exclude: CSR | None = None,
-        allow: IndexArray | None = None,
-        deny: IndexArray | None = None,
+        filters: Filters = NO_FILTERS,
         n_threads: int = 0,
     ) -> Ranking:
         """Top k of each query, by the order rule of :class:`~recsys_core.types.Ranking`."""
         queries = self.encode(user_index, histories, n_threads)
-        return self.index.topk(queries, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads)
+        return self.index.topk(queries, k, **vars(filters), n_threads=n_threads)
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """The k items whose factors have the largest cosine with each given item's, itself left out."""
@@ -272,10 +270,7 @@ class ItemItemForm(_Picklable):
         user_index: IndexArray | None,
         histories: Histories | None,
         k: int,
-        *,
-        exclude: CSR | None = None,
-        allow: IndexArray | None = None,
-        deny: IndexArray | None = None,
+        filters: Filters = NO_FILTERS,
         n_threads: int = 0,
     ) -> Ranking:
         """Top k of each query, by the order rule of :class:`~recsys_core.types.Ranking`."""
@@ -283,9 +278,7 @@ class ItemItemForm(_Picklable):
         queries: CSR = histories.to_csr(self.n_items)
         if self.binary:
             queries = pattern(queries)
-        return ops.item_item_topk(
-            queries, self.weights, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads
-        )
+        return ops.item_item_topk(queries, self.weights, k, **vars(filters), n_threads=n_threads)
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """The k largest positive entries of each given item's row, itself left out: at 0, items are not alike."""
@@ -346,17 +339,14 @@ class StaticForm(_Picklable):
         user_index: IndexArray | None,
         histories: Histories | None,
         k: int,
-        *,
-        exclude: CSR | None = None,
-        allow: IndexArray | None = None,
-        deny: IndexArray | None = None,
+        filters: Filters = NO_FILTERS,
         n_threads: int = 0,
     ) -> Ranking:
         """Top k of each query, by the order rule of :class:`~recsys_core.types.Ranking`."""
         asked = user_index if user_index is not None else histories
         assert asked is not None
         queries = np.ones((len(asked), 1), np.float32)
-        return self.index.topk(queries, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads)
+        return self.index.topk(queries, k, **vars(filters), n_threads=n_threads)
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """Not available: one score an item says nothing about likeness."""

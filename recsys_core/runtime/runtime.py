@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import scipy.sparse as sp
+
 from recsys_core.bundle import read_bundle, read_whole
 from recsys_core.data import Histories
 from recsys_core.errors import ConfigError
 from recsys_core.export import OnnxRanker
-from recsys_core.models import FittedModel
-from recsys_core.types import CSR, IndexArray, Ranking
+from recsys_core.models import Filters, FittedModel
+from recsys_core.types import IndexArray, Ranking
 
 __all__ = ["Runtime", "load"]
 
@@ -37,14 +39,13 @@ class Runtime(FittedModel):
         user_index: IndexArray | None,
         histories: Histories | None,
         k: int,
-        exclude: CSR | None,
-        allow: IndexArray | None,
-        deny: IndexArray | None,
+        filters: Filters,
         n_threads: int,
     ) -> Ranking:
-        if self.ranker is None:
-            return super()._rank(user_index, histories, k, exclude, allow, deny, n_threads)
-        return self.ranker.rank(user_index, histories, k, exclude=exclude, allow=allow, deny=deny)
+        # The graph takes one list of allowed items for all queries.
+        if self.ranker is None or sp.issparse(filters.allow):
+            return super()._rank(user_index, histories, k, filters, n_threads)
+        return self.ranker.rank(user_index, histories, k, filters)
 
 
 def load(
@@ -63,7 +64,8 @@ def load(
     backend
         ``"onnx"`` runs the bundle's graph in onnxruntime, as any other language would.  ``"core"`` runs the same
         scoring form on the compiled core, which is faster on large catalogues; items whose scores differ by less than
-        the parity tolerance of the manifest may swap places.
+        the parity tolerance of the manifest may swap places.  A question with allowed items of its own for every
+        query, which a graph has no input for, goes to the core either way.
     n_threads
         Threads of onnxruntime, 0 for all.  They are fixed here; the ``n_threads`` of a request is for the core.
     verify

@@ -10,7 +10,7 @@ import pytest
 
 from recsys_core.errors import ExportError, FormatError
 from recsys_core.export import OnnxRanker, check_parity, export_onnx
-from recsys_core.models import DotForm, FittedModel, FoldIn, ItemItemForm, StaticForm
+from recsys_core.models import DotForm, Filters, FittedModel, FoldIn, ItemItemForm, StaticForm
 
 
 def test_export_reports_parity_and_carries_metadata(fitted: FittedModel, tmp_path) -> None:
@@ -103,9 +103,9 @@ def test_large_batches_are_cut(fitted: FittedModel, tmp_path, monkeypatch) -> No
     by_user = fitted.form.accepts_users
     asked = (users, None) if by_user else (None, fitted.histories.rows(users))
     exclude = fitted.histories.to_csr(200)
-    whole = OnnxRanker(path).rank(*asked, 10, exclude=exclude)
+    whole = OnnxRanker(path).rank(*asked, 10, Filters(exclude))
     monkeypatch.setattr("recsys_core.export.session.BATCH_BYTES", 16 * 200 * 7)
-    cut = OnnxRanker(path).rank(*asked, 10, exclude=exclude)
+    cut = OnnxRanker(path).rank(*asked, 10, Filters(exclude))
     np.testing.assert_allclose(cut.scores, whole.scores, rtol=1e-4, atol=1e-4)
     assert (cut.indices == whole.indices).mean() > 0.99
 

@@ -10,7 +10,7 @@ from form_examples import make_form
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.export import OnnxRanker, build_onnx
-from recsys_core.models import FittedModel, ItemItemForm, StaticForm
+from recsys_core.models import Filters, FittedModel, ItemItemForm, StaticForm
 
 
 def expected_scores(fitted: FittedModel, users: np.ndarray, by_user: bool) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_graph_gives_the_reference_ranking(fitted: FittedModel, ranker: OnnxRank
     }[filters]
     for by_user in questions(fitted):
         histories = None if by_user else fitted.histories.rows(users)
-        ranking = ranker.rank(users if by_user else None, histories, k, **chosen)
+        ranking = ranker.rank(users if by_user else None, histories, k, Filters(**chosen))
         indices, scores = expected_ranking(expected_scores(fitted, users, by_user), k, **chosen)
         assert ranking.indices.shape == ranking.scores.shape == (batch, k)
         assert np.array_equal(ranking.indices >= 0, indices >= 0)

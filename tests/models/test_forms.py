@@ -11,7 +11,7 @@ from form_examples import FORMS, N_FACTORS, N_ITEMS, N_USERS, make_form
 
 from recsys_core.data import Histories
 from recsys_core.errors import DataError, FormatError, ShapeError
-from recsys_core.models import DotForm, FoldIn, ItemItemForm, StaticForm, form_from_state
+from recsys_core.models import DotForm, Filters, FoldIn, ItemItemForm, StaticForm, form_from_state
 
 K = 12
 
@@ -49,7 +49,7 @@ def reference_scores(form, histories):
 
 def ask(form, histories, k=K, **filters):
     users = np.arange(N_USERS) if form.accepts_users else None
-    return form.rank(users, None if form.accepts_users else histories, k, **filters)
+    return form.rank(users, None if form.accepts_users else histories, k, Filters(**filters))
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -418,8 +418,8 @@ class LikesTheUnknown(Neighbors):
 class CubedForm(StaticForm):
     """Ranks by another score than the one the graph is built from."""
 
-    def rank(self, user_index, histories, k, **options):
-        return StaticForm(self.scores**3).rank(user_index, histories, k, **options)
+    def rank(self, user_index, histories, k, *options):
+        return StaticForm(self.scores**3).rank(user_index, histories, k, *options)
 
 
 class OwnForm(Recommender):
