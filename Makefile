@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.cu')
-CXX_FILES = $(shell find csrc -name '*.cpp' -o -name '*.hpp')
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.cu*')
+CXX_FILES = $(shell find csrc -name '*.[ch]pp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 PACKAGES := recsys_core plugins/recsys_classic plugins/recsys_datasets plugins/recsys_neural
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
