@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_core.models import DotForm, FoldIn, ItemItemForm, StaticForm
+from recsys_core.export.graph import GraphBuilder
+from recsys_core.models import DotForm, FoldIn, HistoryEncoder, ItemItemForm, StaticForm
 
 N_USERS, N_ITEMS, N_FACTORS = 50, 200, 16
 FORMS = (
@@ -17,7 +18,42 @@ FORMS = (
     "dense_weighted",
     "sparse",
     "static",
+    "encoder",
+    "encoder_with_users",
 )
+MAX_LENGTH = 20
+
+
+def make_encoder(max_length: int = MAX_LENGTH) -> HistoryEncoder:
+    """Item factors added up, each item counting 0.9 times the one after it: order and repeats matter."""
+    graph = GraphBuilder()
+    history = graph.input("history", "int64", ["batch", "length"])
+    factors = graph.input("item_factors", "float32", [N_ITEMS, N_FACTORS])
+    zero = graph.constant(0)
+    valid = graph.op("GreaterOrEqual", history, zero)
+    rows = graph.op("Gather", factors, graph.op("Where", valid, history, zero))
+    columns = graph.op(
+        "CumSum",
+        graph.op("Cast", graph.op("GreaterOrEqual", history, graph.constant(-1)), to=1),
+        graph.constant(1),
+        reverse=1,
+        exclusive=1,
+    )
+    decay = graph.op("Pow", graph.constant(0.9, "float32"), columns)
+    weight = graph.op("Mul", decay, graph.op("Cast", valid, to=1))
+    weighted = graph.op("Mul", rows, graph.op("Unsqueeze", weight, graph.constant([2])))
+    graph.output(
+        "query", graph.op("ReduceSum", weighted, graph.constant([1]), keepdims=0), "float32", ["batch", N_FACTORS]
+    )
+    return HistoryEncoder(graph.model("decayed_sum", {}).SerializeToString(), max_length)
+
+
+def decayed_sum(history: list[int], item_factors: np.ndarray, max_length: int = MAX_LENGTH) -> np.ndarray:
+    """What :func:`make_encoder` computes, for one history."""
+    query = np.zeros(item_factors.shape[1])
+    for item in history[-max_length:]:
+        query = 0.9 * query + item_factors[item]
+    return query
 
 
 def make_form(name: str) -> DotForm | ItemItemForm | StaticForm:
@@ -40,5 +76,7 @@ def make_form(name: str) -> DotForm | ItemItemForm | StaticForm:
         "sparse": ItemItemForm(sparse, binary=False),
         # Rounded, so that there are ties.
         "static": StaticForm(np.round(bias, 1)),
+        "encoder": DotForm(items, bias, encoder=make_encoder()),
+        "encoder_with_users": DotForm(items, None, users, encoder=make_encoder()),
     }
     return forms[name]

@@ -117,6 +117,35 @@ class Histories:
         source = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
         return Histories(indptr, self.indices[source], self.weights[source])
 
+    def newest(self, length: int) -> IndexArray:
+        """Return the newest items of each row as a matrix, right-aligned, the way that sequence models read them.
+
+        Parameters
+        ----------
+        length
+            Items to keep of a row, at least 1.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 (n_rows, T), oldest first, with -1 in front of shorter rows; T is the length of the longest row,
+            at least 1 and at most ``length``.
+
+        Examples
+        --------
+        >>> Histories.from_lists([[3, 1, 3], [], [0]]).newest(2)
+        array([[ 1,  3],
+               [-1, -1],
+               [-1,  0]])
+        """
+        kept = np.minimum(self.lengths, length)
+        columns = np.arange(-max(1, int(kept.max(initial=0))), 0)
+        source = self.indptr[1:, None] + columns
+        filled = columns >= -kept[:, None]
+        newest = np.full(filled.shape, -1, np.int64)
+        newest[filled] = self.indices[source[filled]]
+        return newest
+
     def to_csr(self, n_items: int, aggregate: Aggregate = "sum") -> sp.csr_matrix[Any]:
         """Return the rows as a CSR matrix, one entry for each distinct item of a row.
 

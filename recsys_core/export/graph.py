@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
+import onnx.inliner
 from onnx import TensorProto, helper, numpy_helper
+
+from recsys_core.errors import ExportError
 
 __all__ = ["OPSET", "GraphBuilder"]
 
@@ -74,6 +78,39 @@ class GraphBuilder:
         outputs = [self._fresh(operator.lower()) for _ in range(n_outputs)]
         self._nodes.append(helper.make_node(operator, list(inputs), outputs, **attributes))
         return outputs
+
+    def inline(self, model: onnx.ModelProto, prefix: str, inputs: dict[str, str]) -> list[str]:
+        """Add the nodes of another model, and return the names of its outputs here.
+
+        Parameters
+        ----------
+        model
+            Standard operators of at most this builder's opset; functions of its own are expanded.
+        prefix
+            In front of every name of the model, so that none meets one that is here already.
+        inputs
+            For each input of the model, the value here that it gets.
+
+        Raises
+        ------
+        ExportError
+            It uses operators that onnxruntime does not have everywhere.
+        """
+        model = onnx.inliner.inline_local_functions(model)
+        foreign = [
+            f"{opset.domain or 'ai.onnx'} {opset.version}"
+            for opset in model.opset_import
+            if opset.domain not in ("", "ai.onnx") or opset.version > OPSET
+        ]
+        if foreign:
+            raise ExportError(f"{prefix}: expected operators of ai.onnx up to {OPSET}, got {', '.join(foreign)}.")
+        graph = onnx.compose.add_prefix_graph(model.graph, prefix)
+        for own in graph.input:
+            self._nodes.append(helper.make_node("Identity", [inputs[own.name.removeprefix(prefix)]], [own.name]))
+        for tensor in graph.initializer:
+            self._root._initializers[tensor.name] = tensor
+        self._nodes.extend(graph.node)
+        return [output.name for output in graph.output]
 
     def body(self) -> GraphBuilder:
         """A graph to be the body of an ``If`` or a ``Loop`` here."""

@@ -69,7 +69,8 @@ def export_onnx(
     input              type and shape       meaning
     =================  ===================  ==================================================================
     ``user_index``     int64 [B]            position of a known user; -1 (where there is a history): an unknown one
-    ``history``        int64 [B, L]         distinct item positions, padded with -1
+    ``history``        int64 [B, L]         item positions, padded with -1 on any side: oldest first and with repeats
+                                            for a model that reads sequences, distinct ones for the others
     ``history_weight`` float32 [B, L]       their weights
     ``exclude``        int64 [B, E]         item positions to leave out, padded with -1
     ``allow``          int64 [A]            the only item positions to return; empty for all, padded with -1

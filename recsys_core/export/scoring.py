@@ -1,19 +1,22 @@
 """From a scoring form to the part of the graph that computes scores float32 [B, n_items].
 
-A history is ``history`` int64 [B, L], distinct items padded with -1, and where the form weighs it ``history_weight``
-float32 [B, L].  Padding is turned into item 0 with weight 0.
+A history is ``history`` int64 [B, L], padded with -1, and where the form weighs it ``history_weight`` float32 [B, L].
+Forms that add items up take distinct ones, and turn padding into item 0 with weight 0; an encoder takes the newest
+items in their order, repeats included.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import singledispatch
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import onnx
 from onnx import TensorProto
 
 from recsys_core.export.graph import GraphBuilder
-from recsys_core.models import DotForm, FoldIn, Form, ItemItemForm, StaticForm
+from recsys_core.models import DotForm, FoldIn, Form, HistoryEncoder, ItemItemForm, StaticForm
 from recsys_core.types import CSR
 
 __all__ = ["add_scores", "history_repeats", "history_width", "uses_weights"]
@@ -36,18 +39,28 @@ def uses_weights(form: Form) -> bool:
     return isinstance(form, ItemItemForm) and not form.binary
 
 
-def history_repeats(form: Form) -> Literal["sum", "last"]:
-    """What an item that a history repeats weighs; whoever feeds the graph makes the items of a history distinct."""
+def history_repeats(form: Form) -> Literal["sum", "last", "keep"]:
+    """What an item that a history repeats weighs; unless it is "keep", whoever feeds the graph makes items distinct."""
+    if _encoder(form) is not None:
+        return "keep"
     return form.fold_in.repeats if isinstance(form, DotForm) and form.fold_in is not None else "sum"
 
 
 def history_width(form: Form) -> int:
     """About how many numbers the graph holds at a time for each item of a history."""
+    encoder = _encoder(form)
+    if encoder is not None:
+        assert isinstance(form, DotForm)
+        return 8 * max(len(form.item_factors[0]), encoder.max_length)
     if isinstance(form, DotForm):
         return 2 * form.item_factors.shape[1] if form.fold_in is not None else 0
     if isinstance(form, ItemItemForm) and not isinstance(form.weights, np.ndarray):
         return 8 * -(-int(form.weights.nnz) // max(form.n_items, 1))
     return 0
+
+
+def _encoder(form: Form) -> HistoryEncoder | None:
+    return form.encoder if isinstance(form, DotForm) else None
 
 
 @add_scores.register
@@ -168,32 +181,67 @@ def _dense_item_item(weights: Any, graph: GraphBuilder, history: _History) -> st
 
 
 def _queries(form: DotForm, graph: GraphBuilder) -> str:
-    """Query vectors [B, n_factors]: looked up for known users, solved for the others."""
+    """Query vectors [B, n_factors]: looked up for known users, computed from the history of the others."""
     if form.user_factors is None:
-        assert form.fold_in is not None
-        history = _history(graph, uses_weights(form))
-        return _solve(form, form.fold_in, graph, history)
+        return _stranger_queries(form, graph)(graph)
     user_index = graph.input("user_index", "int64", ["batch"])
     user_factors = graph.table("user_factors", form.user_factors)
-    if form.fold_in is None:
+    if not form.accepts_histories:
         return _known_only(graph, user_factors, user_index, len(form.user_factors))
 
-    history = _history(graph, uses_weights(form))
+    compute = _stranger_queries(form, graph)
     known = graph.op("GreaterOrEqual", user_index, graph.constant(0))
     looked_up = graph.op("Gather", user_factors, graph.op("Where", known, user_index, graph.constant(0)))
     shape: list[str | int] = ["batch", form.item_factors.shape[1]]
-    # A batch of known users does not pay for the solve.
-    solving = graph.body()
-    solved = _solve(form, form.fold_in, solving, history)
-    mixed = solving.op("Where", solving.op("Unsqueeze", known, solving.constant([1])), looked_up, solved)
-    solving.output("mixed_queries", mixed, "float32", shape)
+    # A batch of known users does not pay for the computation.
+    computing = graph.body()
+    computed = compute(computing)
+    mixed = computing.op("Where", computing.op("Unsqueeze", known, computing.constant([1])), looked_up, computed)
+    computing.output("mixed_queries", mixed, "float32", shape)
     looking = graph.body()
     looking.output("known_queries", looked_up, "float32", shape)
     n_unknown = graph.op("ReduceSum", graph.op("Cast", graph.op("Not", known), to=TensorProto.INT64), keepdims=0)
     any_unknown = graph.op("Greater", n_unknown, graph.constant(0))
     return graph.op(
-        "If", any_unknown, then_branch=solving.proto("solve_unknown"), else_branch=looking.proto("look_up_known")
+        "If", any_unknown, then_branch=computing.proto("compute_unknown"), else_branch=looking.proto("look_up_known")
     )
+
+
+def _stranger_queries(form: DotForm, graph: GraphBuilder) -> Callable[[GraphBuilder], str]:
+    """Declare the inputs that a history needs; the result adds, to this graph or a body in it, the query's nodes."""
+    if form.encoder is not None:
+        encoder = form.encoder
+        history = graph.input("history", "int64", ["batch", "length"])
+        return lambda body: _encode(encoder, body, history)
+    assert form.fold_in is not None
+    fold_in, weighed = form.fold_in, _history(graph, uses_weights(form))
+    return lambda body: _solve(form, fold_in, body, weighed)
+
+
+def _encode(encoder: HistoryEncoder, graph: GraphBuilder, history: str) -> str:
+    """The encoder's own graph, behind one that right-aligns the newest items of each row.
+
+    An item's column follows from the number of items from it to the end of its row: the newest goes to the last of T
+    columns, T being the longest row's length, within 1 and max_length; padding and items too old go to a spare one.
+    """
+    one, last_axis = graph.constant([1]), graph.constant(1)
+    spare, minus_one = graph.constant([0]), graph.constant([-1])
+    valid = graph.op("GreaterOrEqual", history, graph.constant(0))
+    counted = graph.op("Cast", valid, to=TensorProto.INT64)
+    lengths = graph.op("Concat", one, graph.op("ReduceSum", counted, one, keepdims=0), axis=0)
+    longest = graph.op("Min", graph.op("ReduceMax", lengths, keepdims=1), graph.constant([encoder.max_length]))
+    from_end = graph.op("CumSum", counted, last_axis, reverse=1)
+    kept = graph.op("And", valid, graph.op("LessOrEqual", from_end, longest))
+    column = graph.op("Sub", graph.op("Add", longest, graph.constant([1])), from_end)
+    column = graph.op("Where", kept, column, spare)
+    shape = graph.op("Concat", graph.op("Shape", history, start=0, end=1), graph.op("Add", longest, one), axis=0)
+    blank = graph.op("Expand", minus_one, shape)
+    aligned = graph.op("ScatterElements", blank, column, history, axis=1)
+    aligned = graph.op("Slice", aligned, one, graph.op("Add", longest, one), one)
+
+    model = onnx.load_from_string(encoder.graph)
+    inputs = {"history": aligned, "item_factors": "item_factors"}
+    return graph.inline(model, "encoder.", inputs)[0]
 
 
 def _known_only(graph: GraphBuilder, user_factors: str, user_index: str, n_users: int) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import scipy.sparse as sp
 
-from recsys_core import ops
 from recsys_core.data import Histories
 from recsys_core.errors import DataError, FormatError
 from recsys_core.models import NO_FILTERS, Filters, FittedModel
+from recsys_core.models.onnx_session import open_session
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
 __all__ = ["GRAPH_FORMAT_VERSION", "OnnxRanker"]
@@ -44,15 +43,7 @@ class OnnxRanker:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, n_threads: int = 0) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = n_threads or ops.max_threads()
-        options.inter_op_num_threads = 1
-        # Spinning threads steal the processor from the core's own pool between two requests.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
-        except Exception as cause:
-            raise FormatError(f"{os.fspath(path)}: onnxruntime cannot read it ({cause}); export it again.") from cause
+        self._session = open_session(path, os.fspath(path), n_threads=n_threads)
         self.inputs = frozenset(node.name for node in self._session.get_inputs())
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         version = self.metadata.get("recsys_core.format_version")
@@ -62,9 +53,7 @@ class OnnxRanker:
                 f"got {version}; export it again."
             )
         self._n_items = int(self.metadata["recsys_core.n_items"])
-        self._repeats: Literal["sum", "last"] = (
-            "last" if self.metadata["recsys_core.history_repeats"] == "last" else "sum"
-        )
+        self._repeats = self.metadata["recsys_core.history_repeats"]
         self._history_width = int(self.metadata["recsys_core.history_width"])
 
     def check_ids(self, fitted: FittedModel) -> None:
@@ -137,22 +126,27 @@ class OnnxRanker:
         if "history" in self.inputs:
             history, weight = np.empty((n_rows, 0), np.int64), np.empty((n_rows, 0), np.float32)
             if histories is not None:
-                # A graph takes distinct items, and repeats mean what they meant in training.
-                chosen = histories.rows(rows).to_csr(self._n_items, self._repeats)
-                history, weight = _padded(chosen)
+                history, weight = self._history(histories.rows(rows))
             feeds["history"] = history
             if "history_weight" in self.inputs:
                 feeds["history_weight"] = weight
         return feeds
 
+    def _history(self, histories: Histories) -> tuple[IndexArray, FloatArray]:
+        if self._repeats == "keep":
+            return _padded(histories)
+        # Such a graph takes distinct items, and repeats mean what they meant in training.
+        return _padded(histories.to_csr(self._n_items, "last" if self._repeats == "last" else "sum"))
 
-def _padded(matrix: CSR) -> tuple[IndexArray, FloatArray]:
-    """CSR rows as indices padded with -1 and weights padded with 0."""
+
+def _padded(matrix: CSR | Histories) -> tuple[IndexArray, FloatArray]:
+    """Ragged rows as indices padded with -1 and weights padded with 0."""
     lengths = np.diff(matrix.indptr)
     filled = np.arange(lengths.max(initial=0)) < lengths[:, None]
     indices = np.full(filled.shape, -1, np.int64)
     weights = np.zeros(filled.shape, np.float32)
-    indices[filled], weights[filled] = matrix.indices, matrix.data
+    indices[filled] = matrix.indices
+    weights[filled] = matrix.weights if isinstance(matrix, Histories) else matrix.data
     return indices, weights
 
 

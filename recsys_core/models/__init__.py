@@ -6,6 +6,7 @@ from recsys_core.models.config import Config, build_config
 from recsys_core.models.filters import NO_FILTERS, Filters
 from recsys_core.models.fitted import FittedModel, Provenance
 from recsys_core.models.forms import DotForm, FoldIn, Form, ItemItemForm, StaticForm, form_from_state
+from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.models.query import OnUnknown
 from recsys_core.models.recommender import Progress, Recommender
 from recsys_core.models.reranker import Reranker
@@ -18,6 +19,7 @@ __all__ = [
     "FittedModel",
     "FoldIn",
     "Form",
+    "HistoryEncoder",
     "ItemItemForm",
     "OnUnknown",
     "Progress",

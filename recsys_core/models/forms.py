@@ -6,7 +6,7 @@ saving, loading and exporting a model needs no code from its author.
 =================  ==========================================================  =============================
 form               score of item *i*                                           what it can be asked
 =================  ==========================================================  =============================
-``DotForm``        :math:`q \cdot v_i + b_i`                                   users (lookup), histories (solve)
+``DotForm``        :math:`q \cdot v_i + b_i`                                   users (lookup), histories (encode)
 ``ItemItemForm``   :math:`\sum_j h_j W_{ji}`                                   histories
 ``StaticForm``     :math:`s_i`                                                 anything
 =================  ==========================================================  =============================
@@ -27,6 +27,7 @@ from recsys_core.data import Histories
 from recsys_core.errors import DataError, FormatError, ShapeError
 from recsys_core.models.arrays import finite_csr, finite_floats, pattern
 from recsys_core.models.filters import NO_FILTERS, Filters
+from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
 __all__ = ["DotForm", "FoldIn", "Form", "ItemItemForm", "StaticForm", "form_from_state"]
@@ -103,7 +104,15 @@ class DotForm(_Picklable):
     user_factors
         float32 (n_users, n_factors): the query vectors of the users seen in training, or None.
     fold_in
-        How to turn a history into a query vector, or None when only known users can be asked for.
+        How to solve for the query vector of a history, or None.
+    encoder
+        How to compute the query vector of a history, or None.  Give at most one of the two; with neither, only known
+        users can be asked for.
+
+    Raises
+    ------
+    DataError
+        There is no way to a query vector, or two ways from a history.
     """
 
     kind: ClassVar[str] = "dot"
@@ -111,10 +120,15 @@ class DotForm(_Picklable):
     item_bias: FloatArray | None = None
     user_factors: FloatArray | None = None
     fold_in: FoldIn | None = None
+    encoder: HistoryEncoder | None = None
 
     def __post_init__(self) -> None:
-        if self.user_factors is None and self.fold_in is None:
-            raise DataError("DotForm: expected user_factors or fold_in, got neither; without one there is no query.")
+        if self.user_factors is None and self.fold_in is None and self.encoder is None:
+            raise DataError(
+                "DotForm: expected user_factors, fold_in or encoder, got none of them; without one there is no query."
+            )
+        if self.fold_in is not None and self.encoder is not None:
+            raise DataError("DotForm: expected fold_in or encoder, got both; a history is read in one way.")
         item_factors = finite_floats(self.item_factors, "item_factors", None, None)
         n_items, n_factors = item_factors.shape
         object.__setattr__(self, "item_factors", item_factors)
@@ -140,7 +154,7 @@ class DotForm(_Picklable):
     @property
     def accepts_histories(self) -> bool:
         """Whether histories can be asked for."""
-        return self.fold_in is not None
+        return self.fold_in is not None or self.encoder is not None
 
     @cached_property
     def index(self) -> ops.ItemIndex:
@@ -162,11 +176,13 @@ class DotForm(_Picklable):
         return ops.ItemIndex(self.likeness_factors, metric="cosine")
 
     def encode(self, user_index: IndexArray | None, histories: Histories | None, n_threads: int = 0) -> FloatArray:
-        """Query vectors, float32 (n_queries, n_factors): rows looked up, or solved where only a history is given."""
+        """Query vectors, float32 (n_queries, n_factors): rows looked up, or computed where a history is given."""
         if user_index is not None:
             assert self.user_factors is not None
             return self.user_factors[user_index]
         assert histories is not None
+        if self.encoder is not None:
+            return self.encoder.encode(histories, self.item_factors)
         assert self.fold_in is not None
         return ops.solve_rows(
             histories.to_csr(self.n_items, self.fold_in.repeats),
@@ -213,6 +229,9 @@ class DotForm(_Picklable):
                 "repeats": self.fold_in.repeats,
                 "default_weight": self.fold_in.default_weight,
             }
+        if self.encoder is not None:
+            arrays["encoder.graph"] = np.frombuffer(self.encoder.graph, np.uint8)
+            meta["encoder"] = {"max_length": self.encoder.max_length}
         return arrays, meta
 
     @classmethod
@@ -229,7 +248,10 @@ class DotForm(_Picklable):
                 saved["repeats"],
                 saved["default_weight"],
             )
-        return cls(arrays["item_factors"], arrays.get("item_bias"), arrays.get("user_factors"), fold_in)
+        encoder = None
+        if "encoder" in meta:
+            encoder = HistoryEncoder(arrays["encoder.graph"].tobytes(), meta["encoder"]["max_length"])
+        return cls(arrays["item_factors"], arrays.get("item_bias"), arrays.get("user_factors"), fold_in, encoder)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import scipy.sparse as sp
-from form_examples import make_form
+from form_examples import decayed_sum, make_form
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.export import OnnxRanker, build_onnx
@@ -21,7 +21,14 @@ def expected_scores(fitted: FittedModel, users: np.ndarray, by_user: bool) -> np
     if form.kind == "item_item":
         weights = form.weights if isinstance(form.weights, np.ndarray) else form.weights.toarray()
         return (np.sign(history) if form.binary else history) @ weights.astype(float)
-    queries = form.user_factors[users] if by_user else np.array([solve(form, row) for row in history])
+    if by_user:
+        queries = form.user_factors[users]
+    elif form.encoder is not None:
+        rows = fitted.histories.rows(users)
+        items = form.item_factors.astype(float)
+        queries = np.array([decayed_sum(row, items) for row in np.split(rows.indices, rows.indptr[1:-1])])
+    else:
+        queries = np.array([solve(form, row) for row in history])
     bias = 0 if form.item_bias is None else form.item_bias.astype(float)
     return queries @ form.item_factors.T.astype(float) + bias
 
@@ -118,15 +125,36 @@ def test_a_known_and_an_unknown_user_in_one_batch(fitted: FittedModel, ranker: O
         "allow": np.empty(0, np.int64),
         "k": np.array(200, np.int64),
     }
+    feeds = {name: value for name, value in feeds.items() if name in ranker.inputs}
     index, score = ranker._session.run(["item_index", "score"], feeds)
     row = np.zeros(200)
     row[[7, 9]] = 1, 2
     form = fitted.form
     bias = 0 if form.item_bias is None else form.item_bias
     known = form.item_factors @ form.user_factors[5] + bias
-    solved = form.item_factors @ solve(form, row) + bias
-    for answered, expected in ((0, known), (1, solved)):
+    query = solve(form, row) if form.encoder is None else decayed_sum([7, 9], form.item_factors)
+    unknown = form.item_factors @ query + bias
+    for answered, expected in ((0, known), (1, unknown)):
         np.testing.assert_allclose(score[answered], expected[index[answered]], atol=2e-4 * np.abs(expected).max())
+
+
+def test_an_encoder_takes_padding_on_any_side_and_more_than_its_length(histories, tmp_path) -> None:
+    form = make_form("encoder")
+    fitted = FittedModel(form, IdMap(list(range(50))), IdMap(list(range(200))), histories)
+    onnx.save_model(build_onnx(fitted), tmp_path / "model.onnx")
+    session = OnnxRanker(tmp_path / "model.onnx")._session
+    long = np.random.default_rng(2).integers(0, 200, 45).tolist()
+    for lists, width in (([[3, 5, 3], []], 6), ([[], []], 4), ([[], []], 0), ([long, [9]], 45), ([long], 45)):
+        scores = []
+        for pads in (lambda n: (0, n), lambda n: (n, 0), lambda n: (n - n // 2, n // 2)):
+            rows = [np.pad(np.array(row, np.int64), pads(width - len(row)), constant_values=-1) for row in lists]
+            batch = np.array(rows).reshape(len(lists), width)
+            feeds = {"history": batch, "exclude": np.empty((len(lists), 0), np.int64), "allow": np.empty(0, np.int64)}
+            index, score = session.run(["item_index", "score"], feeds | {"k": np.array(200, np.int64)})
+            scores.append(np.take_along_axis(score, np.argsort(index, axis=1), axis=1))
+        queries = np.array([decayed_sum(row, form.item_factors) for row in lists])
+        for score in scores:
+            np.testing.assert_allclose(score, queries @ form.item_factors.T + form.item_bias, rtol=1e-4, atol=1e-4)
 
 
 def test_indices_outside_the_catalogue_are_padding(ranker: OnnxRanker) -> None:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from form_examples import FORMS, N_FACTORS, N_ITEMS, N_USERS, make_form
+from form_examples import FORMS, N_FACTORS, N_ITEMS, N_USERS, decayed_sum, make_encoder, make_form
 
 from recsys_core.data import Histories
 from recsys_core.errors import DataError, FormatError, ShapeError
@@ -35,6 +35,12 @@ def solved(form, histories):
     return queries
 
 
+def encoded(form, histories):
+    """The query of every row, by the formula of the encoder that the examples have."""
+    rows = np.split(histories.indices, histories.indptr[1:-1])
+    return np.array([decayed_sum(row, form.item_factors.astype(np.float64)) for row in rows])
+
+
 def reference_scores(form, histories):
     """Scores of every row in float64: known users where the form looks them up, else their histories."""
     if isinstance(form, StaticForm):
@@ -42,7 +48,8 @@ def reference_scores(form, histories):
     if isinstance(form, ItemItemForm):
         weights = form.weights.toarray() if sp.issparse(form.weights) else form.weights
         return dense_history(form, histories) @ weights.astype(np.float64)
-    queries = form.user_factors.astype(np.float64) if form.accepts_users else solved(form, histories)
+    strangers = encoded if form.encoder is not None else solved
+    queries = form.user_factors.astype(np.float64) if form.accepts_users else strangers(form, histories)
     scores = queries @ form.item_factors.T.astype(np.float64)
     return scores if form.item_bias is None else scores + form.item_bias
 
@@ -67,6 +74,32 @@ def test_histories_are_solved_even_where_users_are_known(name, histories):
     form = make_form(name)
     np.testing.assert_allclose(form.encode(None, histories), solved(form, histories), rtol=1e-3, atol=2e-3)
     assert not form.encode(None, histories)[3].any(), "an empty history is the zero vector"
+
+
+@pytest.mark.parametrize("name", ["encoder", "encoder_with_users"])
+def test_an_encoder_reads_the_newest_items_in_order(name):
+    form = make_form(name)
+    rng = np.random.default_rng(5)
+    long = rng.integers(0, N_ITEMS, 3 * form.encoder.max_length).tolist()
+    rows = Histories.from_lists([[4, 4, 7], long, [], [7, 4, 4], long[-form.encoder.max_length :]])
+    queries = form.encode(None, rows)
+    np.testing.assert_allclose(queries, encoded(form, rows), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(queries[0], queries[3]), "order counts"
+    np.testing.assert_allclose(queries[1], queries[4], rtol=1e-6)
+    assert not queries[2].any()
+
+
+def test_a_query_does_not_depend_on_how_rows_are_batched(monkeypatch, histories):
+    form = make_form("encoder")
+    whole = form.encode(None, histories)
+    monkeypatch.setattr("recsys_core.models.history_encoder.BATCH_NUMBERS", 700)
+    np.testing.assert_allclose(form.encode(None, histories), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_history_is_read_in_one_way():
+    form = make_form("implicit_fold_in")
+    with pytest.raises(DataError, match="fold_in or encoder, got both"):
+        DotForm(form.item_factors, fold_in=form.fold_in, encoder=make_encoder())
 
 
 def test_known_users_are_looked_up():
@@ -194,7 +227,7 @@ FACTORS = np.ones((N_ITEMS, N_FACTORS), np.float32)
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: DotForm(FACTORS), DataError, "DotForm: expected user_factors or fold_in, got neither"),
+        (lambda: DotForm(FACTORS), DataError, "DotForm: expected user_factors, fold_in or encoder, got none"),
         (
             lambda: DotForm(FACTORS, None, np.ones((3, 2), np.float32)),
             ShapeError,
