@@ -1,0 +1,188 @@
+"""From a trained torch module to the ONNX graph that a scoring form carries; torch is needed here and nowhere later."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys_core.errors import ConfigError, ExportError
+from recsys_core.export.graph import OPSET
+from recsys_core.models import HistoryEncoder
+from recsys_core.models.arrays import finite_floats
+from recsys_core.models.onnx_session import open_session
+from recsys_core.types import FloatArray, IndexArray
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+__all__ = ["encoder_from_torch"]
+
+TOLERANCE = 1e-4
+
+
+def encoder_from_torch(
+    module: torch.nn.Module, item_factors: Any, *, max_length: int, tolerance: float = TOLERANCE, random_state: int = 0
+) -> HistoryEncoder:
+    """Export a module that turns histories into query vectors, and check that onnxruntime gives its answers.
+
+    Parameters
+    ----------
+    module
+        ``forward(history)`` or ``forward(history, item_factors)`` returns float32 (B, d).  ``history`` is int64 (B, T)
+        as :class:`~recsys_core.models.HistoryEncoder` describes it: right-aligned, -1 in front, T up to ``max_length``
+        and, since short batches are not padded to it, often less; count positions from the end.  It is exported in
+        evaluation mode and on the CPU; its mode and device are given back afterwards.
+    item_factors
+        float32 (n_items, d): what queries are multiplied with.  A module that looks items up in them takes them as its
+        second argument, so that they are stored once.
+    max_length
+        The longest history that the module takes, at least 1.
+    tolerance
+        Allowed difference from the module's answers, relative to the largest value of a batch, at least 1.
+    random_state
+        Seed of the histories that are compared.
+
+    Returns
+    -------
+    HistoryEncoder
+
+    Raises
+    ------
+    ExportError
+        torch cannot export the module; it uses operators that are not standard; or onnxruntime's answers differ, are
+        not finite, or change when a history gets more padding in front.
+
+    Notes
+    -----
+    Written for ``torch.onnx.export(dynamo=True)``.  Write attention as products and a softmax:
+    ``nn.MultiheadAttention`` has a fast path that does not export.  A row without any item must not come to a softmax
+    over nothing; let every place attend to itself.
+    """
+    import torch
+
+    item_factors = finite_floats(item_factors, "item_factors", None, None)
+    n_items, n_factors = item_factors.shape
+    if type(max_length) is not int or max_length < 1:
+        raise ConfigError(f"max_length: expected an integer of at least 1, got {max_length!r}.")
+    takes_factors = len(inspect.signature(module.forward).parameters) > 1
+    table = (torch.from_numpy(item_factors),) if takes_factors else ()
+    rng = np.random.default_rng(random_state)
+    example = torch.from_numpy(_histories(rng, 3, min(max_length, 7), n_items))
+    # A size of 1 would be taken for a constant, and is one where no history is longer.
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes: dict[str, Any] = {"history": {0: dynamic, 1: dynamic} if max_length > 1 else {0: dynamic}}
+    if takes_factors:
+        shapes["item_factors"] = None
+    with _exporting(module):
+        model = _export(module, (example, *table), shapes, ["query"])
+        encoder = HistoryEncoder(model.SerializeToString(), max_length)
+        session = open_session(encoder.graph, "encoder")
+        for batch, length in ((1, 1), (2, min(2, max_length)), (5, max_length), (33, (max_length + 1) // 2)):
+            history = _histories(rng, batch, length, n_items)
+            with torch.no_grad():
+                expected = module(torch.from_numpy(history), *table).numpy()
+            if expected.shape != (batch, n_factors):
+                raise ExportError(
+                    f"{type(module).__name__}: expected queries of shape {(batch, n_factors)}, got {expected.shape}."
+                )
+            feeds = {"history": history} | ({"item_factors": item_factors} if takes_factors else {})
+            _compare(expected, session.run(["query"], feeds)[0], tolerance, "onnxruntime's answers")
+            if length < max_length:
+                feeds["history"] = np.pad(history, ((0, 0), (1, 0)), constant_values=-1)
+                _compare(
+                    expected, session.run(["query"], feeds)[0], tolerance, "answers to histories with more padding"
+                )
+    return encoder
+
+
+def _histories(rng: np.random.Generator, batch: int, length: int, n_items: int) -> IndexArray:
+    """Random rows of all lengths; the first is full and the last of several is empty."""
+    lengths = rng.integers(0, length + 1, batch)
+    lengths[-1], lengths[0] = 0, length
+    items = rng.integers(0, n_items, (batch, length))
+    return np.where(np.arange(length) >= length - lengths[:, None], items, -1)
+
+
+@contextmanager
+def _exporting(module: torch.nn.Module) -> Iterator[None]:
+    import torch
+
+    training = module.training
+    parameter = next(module.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    module.eval().to("cpu")
+    try:
+        yield
+    finally:
+        module.train(training).to(device)
+
+
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    # torch's exporter warns of its own deprecations and logs its progress; neither is for whoever fits a model.
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _export(
+    module: torch.nn.Module, arguments: tuple[Any, ...], shapes: Mapping[str, Any], outputs: list[str]
+) -> onnx.ModelProto:
+    import onnx
+    import torch
+
+    with _quiet_torch():
+        try:
+            program = torch.onnx.export(
+                module,
+                arguments,
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=tuple(shapes.values()),
+                input_names=list(shapes),
+                output_names=outputs,
+                verbose=False,
+            )
+        except Exception as cause:
+            # torch wraps what went wrong in pages of advice; the first line of the first cause says it.
+            first: BaseException = cause
+            while first.__cause__ is not None:
+                first = first.__cause__
+            reason = str(first).strip().partition("\n")[0]
+            raise ExportError(
+                f"{type(module).__name__}: torch cannot export it to ONNX ({type(first).__name__}: {reason}); "
+                "avoid control flow and shapes that depend on values."
+            ) from cause
+    assert program is not None
+    model = program.model_proto
+    # Notes for torch's own tools, larger than the graph of a small model.
+    for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model)
+    return model
+
+
+def _compare(expected: FloatArray, got: FloatArray, tolerance: float, what: str) -> None:
+    if not np.isfinite(expected).all() or not np.isfinite(got).all():
+        raise ExportError(
+            f"encoder: expected finite queries, got NaN or infinity in {what}; an empty history is one row."
+        )
+    error = float(np.abs(expected - got).max(initial=0)) / max(1.0, float(np.abs(expected).max(initial=0)))
+    if not error <= tolerance:
+        raise ExportError(
+            f"encoder: expected {what} within {tolerance:.0e} of the module's, "
+            f"got a relative difference of {error:.1e}."
+        )
