@@ -14,7 +14,7 @@ from recsys_core.errors import DataError, DTypeError
 if TYPE_CHECKING:
     from recsys_core.data.id_map import IdMap
 
-__all__ = ["align_features"]
+__all__ = ["align_features", "check_features", "with_described"]
 
 
 def align_features(
@@ -82,6 +82,30 @@ def align_features(
     rows = rows.set(rows < 0, None)
     described = [frame[other].gather(rows) for other in frame.columns if other != name]
     return pl.DataFrame([ids.ids.alias(part), *described]), findings
+
+
+def with_described(table: Any, ids: IdMap, part: str, column: str | None = None) -> IdMap:
+    """The id map with the ids that only a feature table has behind its own, in the table's order.
+
+    Parameters
+    ----------
+    table, ids, part, column
+        As for :func:`align_features`, which also says what is wrong with a table: here a faulty one adds nothing.
+    """
+    from recsys_core.data.id_map import IdMap
+
+    frame = read_table(table, f"{part.removesuffix('_id')}_features")
+    name = column if column is not None and column in frame.columns else part
+    if name not in frame.columns:
+        return ids
+    keys = frame[name]
+    if check_ids(keys, name):
+        return ids
+    try:
+        new = keys.filter(pl.Series(ids.index_of(keys) < 0)).unique(maintain_order=True)
+    except DTypeError:
+        return ids
+    return IdMap(pl.concat([ids.ids, new.cast(ids.ids.dtype)])) if len(new) else ids
 
 
 def check_features(features: pl.DataFrame | None, ids: IdMap, part: str) -> None:

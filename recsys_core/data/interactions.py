@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import polars as pl
 
-from recsys_core.data.features import align_features, check_features
+from recsys_core.data.features import align_features, check_features, with_described
 from recsys_core.data.frames import to_series
 from recsys_core.data.histories import Histories
 from recsys_core.data.id_map import IdMap, as_id_map, factorize
@@ -355,7 +355,12 @@ class Interactions:
             keep = still
 
     def with_features(
-        self, item_features: Any = None, user_features: Any = None, *, columns: Mapping[str, str | None] | None = None
+        self,
+        item_features: Any = None,
+        user_features: Any = None,
+        *,
+        columns: Mapping[str, str | None] | None = None,
+        cold_items: bool = False,
     ) -> Interactions:
         """Return the same interactions with feature tables.
 
@@ -365,11 +370,23 @@ class Interactions:
             Frames with a column of ids, each at most once, and any others; None keeps the present table.
         columns
             The mapping given to :meth:`from_frame`, if the id columns have the same names in these tables.
+        cold_items
+            Take items that only ``item_features`` names into the id map, behind the others, so that a model which
+            reads features can recommend what nobody has had yet.  Selecting and splitting drop them again: add them
+            to the part that a model is trained on.
 
         Notes
         -----
         A table is brought into the order of the ids: row i describes index i, ids without a row get nulls, and
         rows of ids without interactions are dropped (the logger ``recsys_core.data`` says how many).
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> sales = Interactions.from_arrays(["ann", "bob"], ["tea", "rum"])
+        >>> goods = pl.DataFrame({"item_id": ["rum", "gin", "tea"], "strength": [40, 38, 0]})
+        >>> sales.with_features(goods, cold_items=True).item_features.rows()
+        [('rum', 40), ('tea', 0), ('gin', 38)]
         """
         changed: dict[str, Any] = {}
         for name, table, ids in (
@@ -379,7 +396,11 @@ class Interactions:
             if table is None:
                 continue
             part = f"{name}_id"
-            features, findings = align_features(table, ids, part, None if columns is None else columns.get(part))
+            column = None if columns is None else columns.get(part)
+            if name == "item" and cold_items:
+                ids = with_described(table, ids, part, column)
+                changed["items"] = ids
+            features, findings = align_features(table, ids, part, column)
             raise_first(findings)
             for finding in findings:
                 _logger.info("%s", finding)

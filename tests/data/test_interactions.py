@@ -292,6 +292,18 @@ def test_unusable_features(table, message):
         Interactions.from_arrays([1], [10]).with_features(pl.DataFrame(table))
 
 
+def test_items_without_interactions_join_the_ids_when_asked():
+    data = Interactions.from_arrays(["a", "b", "a"], [7, 9, 9])
+    table = pl.DataFrame({"item_id": pl.Series([1, 9, 3], dtype=pl.Int32), "title": ["one", "nine", "three"]})
+    grown = data.with_features(table, cold_items=True)
+    assert grown.items.ids.to_list() == [7, 9, 1, 3]
+    assert grown.item_features["title"].to_list() == [None, "nine", "one", "three"]
+    np.testing.assert_array_equal(grown.to_csr().toarray(), [[1, 1, 0, 0], [0, 1, 0, 0]])
+    assert data.with_features(table).n_items == 2
+    with pytest.raises(DataError, match="share an id"):
+        data.with_features(pl.concat([table, table]), cold_items=True)
+
+
 def test_a_feature_table_out_of_order_is_refused():
     with pytest.raises(DataError, match="use with_features"):
         Interactions(
