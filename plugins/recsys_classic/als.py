@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from recsys_classic.bases import FactorRecommender
 from recsys_core import Config, DotForm, Interactions, ops
-from recsys_core.models import FoldIn, Progress
+from recsys_core.models import FoldIn, Progress, SearchRange
 
 __all__ = ["Als", "AlsConfig"]
 
@@ -17,10 +17,18 @@ __all__ = ["Als", "AlsConfig"]
 class AlsConfig(Config):
     """Settings of :class:`Als`."""
 
-    n_factors: int = Field(64, ge=1, description="Length of a user's or an item's vector.")
-    regularization: float = Field(20.0, ge=0, description="Lambda, the same for every row (not scaled by its length).")
-    alpha: float = Field(1.0, gt=0, description="What a weight adds to the confidence: c = 1 + alpha * weight.")
-    n_iterations: int = Field(15, ge=1, description="Iterations; each solves all users, then all items.")
+    n_factors: Annotated[int, SearchRange(16, 256, log=True)] = Field(
+        64, ge=1, description="Length of a user's or an item's vector."
+    )
+    regularization: Annotated[float, SearchRange(0.1, 200.0, log=True)] = Field(
+        20.0, ge=0, description="Lambda, the same for every row (not scaled by its length)."
+    )
+    alpha: Annotated[float, SearchRange(0.1, 50.0, log=True)] = Field(
+        1.0, gt=0, description="What a weight adds to the confidence: c = 1 + alpha * weight."
+    )
+    n_iterations: Annotated[int, SearchRange(5, 30, log=True)] = Field(
+        15, ge=1, description="Iterations; each solves all users, then all items."
+    )
     solver: Literal["auto", "cholesky", "cg"] = Field(
         "auto", description="Exact solves, or a few steps of conjugate gradients."
     )

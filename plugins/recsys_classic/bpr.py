@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, cast
 
 from pydantic import Field
 
 from recsys_classic.bases import FactorRecommender
 from recsys_core import Config, DotForm, Interactions, ops
-from recsys_core.models import Progress
+from recsys_core.models import Progress, SearchRange
 from recsys_core.types import FloatArray
 
 __all__ = ["Bpr", "BprConfig"]
@@ -17,10 +17,18 @@ __all__ = ["Bpr", "BprConfig"]
 class BprConfig(Config):
     """Settings of :class:`Bpr`."""
 
-    n_factors: int = Field(64, ge=1, description="Length of a user's or an item's vector.")
-    learning_rate: float = Field(0.05, gt=0, description="Step of the stochastic gradient ascent.")
-    regularization: float = Field(0.01, ge=0, description="Lambda, applied to what a step touches.")
-    n_epochs: int = Field(100, ge=1, description="Passes; each draws as many triples as there are interactions.")
+    n_factors: Annotated[int, SearchRange(16, 256, log=True)] = Field(
+        64, ge=1, description="Length of a user's or an item's vector."
+    )
+    learning_rate: Annotated[float, SearchRange(0.005, 0.2, log=True)] = Field(
+        0.05, gt=0, description="Step of the stochastic gradient ascent."
+    )
+    regularization: Annotated[float, SearchRange(1e-4, 0.1, log=True)] = Field(
+        0.01, ge=0, description="Lambda, applied to what a step touches."
+    )
+    n_epochs: Annotated[int, SearchRange(20, 300, log=True)] = Field(
+        100, ge=1, description="Passes; each draws as many triples as there are interactions."
+    )
     deterministic: bool = Field(
         True, description="Same result for the same seed whatever the number of threads; False is faster."
     )

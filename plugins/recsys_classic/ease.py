@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from scipy.linalg import get_lapack_funcs
 from recsys_classic.bases import ItemItemRecommender
 from recsys_core import Config, Interactions, ItemItemForm
 from recsys_core.errors import DataError
-from recsys_core.models import Progress
+from recsys_core.models import Progress, SearchRange
 from recsys_core.types import CSR, FloatArray
 
 __all__ = ["Ease", "EaseConfig"]
@@ -23,7 +23,7 @@ _GRAM_ROWS = 1024  # rows of the Gram matrix made at a time, which bounds the sp
 class EaseConfig(Config):
     """Settings of :class:`Ease`."""
 
-    regularization: float = Field(
+    regularization: Annotated[float, SearchRange(5.0, 5000.0, log=True)] = Field(
         200.0, gt=0, description="Lambda: larger means smaller weights; 100 to 1000 suits most data."
     )
     binary: bool = Field(True, description="Train on whether a user had an item, not on the weights.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from recsys_classic.bases import FactorRecommender
 from recsys_core import Config, DotForm, Interactions, ops
-from recsys_core.models import FoldIn, Progress
+from recsys_core.models import FoldIn, Progress, SearchChoices, SearchRange
 from recsys_core.types import CSR, FloatArray
 
 __all__ = ["ExplicitMf", "ExplicitMfConfig"]
@@ -22,10 +23,16 @@ Float64Array = npt.NDArray[np.float64]
 class ExplicitMfConfig(Config):
     """Settings of :class:`ExplicitMf`."""
 
-    n_factors: int = Field(32, ge=1, description="Length of a user's or an item's vector.")
-    regularization: float = Field(12.0, gt=0, description="Lambda, the same for every row (not scaled by its length).")
-    n_iterations: int = Field(15, ge=1, description="Iterations; each solves all users, then all items.")
-    observed: bool = Field(
+    n_factors: Annotated[int, SearchRange(8, 128, log=True)] = Field(
+        32, ge=1, description="Length of a user's or an item's vector."
+    )
+    regularization: Annotated[float, SearchRange(0.5, 200.0, log=True)] = Field(
+        12.0, gt=0, description="Lambda, the same for every row (not scaled by its length)."
+    )
+    n_iterations: Annotated[int, SearchRange(5, 30, log=True)] = Field(
+        15, ge=1, description="Iterations; each solves all users, then all items."
+    )
+    observed: Annotated[bool, SearchChoices((True, False))] = Field(
         True, description="Fit the observed ratings only, with biases; False fits all pairs, a missing one being 0."
     )
     random_state: int = Field(0, ge=0, description="Seed of the initial factors.")
@@ -145,17 +152,19 @@ def _fit_observed(ratings: CSR, config: ExplicitMfConfig, progress: Progress) ->
             n_threads=config.n_threads,
         )
 
+    def form() -> DotForm:
+        item_bias = mean + items[:, -1]
+        return DotForm(_with_ones(items), item_bias, solve(ratings, items), replace(fold_in, item_offset=item_bias))
+
     items = np.zeros((ratings.shape[1], config.n_factors + 1), np.float32)
     items[:, :-1] = _random_factors(ratings.shape[1], config)
     item_users = ratings.T.tocsr()
     for iteration in range(config.n_iterations):
-        users = solve(ratings, items)
-        items = solve(item_users, users)
-        progress(iteration + 1, config.n_iterations + 1)
-    users = solve(ratings, items)
+        items = solve(item_users, solve(ratings, items))
+        progress(iteration + 1, config.n_iterations + 1, form)
+    fitted = form()
     progress(config.n_iterations + 1, config.n_iterations + 1)
-    item_bias = mean + items[:, -1]
-    return DotForm(_with_ones(items), item_bias, users, replace(fold_in, item_offset=item_bias))
+    return fitted
 
 
 def _with_ones(factors: FloatArray) -> FloatArray:
@@ -172,22 +181,25 @@ def _fit_all(ratings: CSR, config: ExplicitMfConfig, progress: Progress) -> DotF
         right = np.asarray(matrix @ other)
         return np.asarray(cho_solve(cho_factor(_ridge(other, config.regularization)), right.T).T)
 
+    def form() -> DotForm:
+        fold_in = FoldIn(
+            _ridge(items, config.regularization).astype(np.float32),
+            confidence=(0.0, 0.0),
+            target=(0.0, 1.0),
+            repeats="last",
+            default_weight=float(ratings.data.mean(dtype=np.float64)),
+        )
+        users = solve(ratings, items)
+        return DotForm(items.astype(np.float32), user_factors=users.astype(np.float32), fold_in=fold_in)
+
     items = _random_factors(ratings.shape[1], config)
     item_users = ratings.T.tocsr()
     for iteration in range(config.n_iterations):
-        users = solve(ratings, items)
-        items = solve(item_users, users)
-        progress(iteration + 1, config.n_iterations + 1)
-    users = solve(ratings, items)
+        items = solve(item_users, solve(ratings, items))
+        progress(iteration + 1, config.n_iterations + 1, form)
+    fitted = form()
     progress(config.n_iterations + 1, config.n_iterations + 1)
-    fold_in = FoldIn(
-        _ridge(items, config.regularization).astype(np.float32),
-        confidence=(0.0, 0.0),
-        target=(0.0, 1.0),
-        repeats="last",
-        default_weight=float(ratings.data.mean(dtype=np.float64)),
-    )
-    return DotForm(items.astype(np.float32), user_factors=users.astype(np.float32), fold_in=fold_in)
+    return fitted
 
 
 def _ridge(factors: Float64Array, regularization: float) -> Float64Array:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from recsys_classic.bases import ItemItemRecommender
 from recsys_classic.item_weighting import bm25, tf_idf, unit_rows
 from recsys_core import Config, Interactions, ItemItemForm, ops
-from recsys_core.models import Progress
+from recsys_core.models import Progress, SearchChoices, SearchRange
 from recsys_core.types import CSR
 
 __all__ = ["ItemKnn", "ItemKnnConfig"]
@@ -18,16 +18,24 @@ __all__ = ["ItemKnn", "ItemKnnConfig"]
 class ItemKnnConfig(Config):
     """Settings of :class:`ItemKnn`."""
 
-    similarity: Literal["tfidf", "cosine", "bm25"] = Field(
+    similarity: Annotated[Literal["tfidf", "cosine", "bm25"], SearchChoices(("tfidf", "cosine", "bm25"))] = Field(
         "tfidf", description="How alike two items are, from the users who had them."
     )
-    n_neighbors: int = Field(50, ge=1, description="Neighbors to keep an item.")
-    shrink: float = Field(
+    n_neighbors: Annotated[int, SearchRange(10, 500, log=True)] = Field(
+        50, ge=1, description="Neighbors to keep an item."
+    )
+    shrink: Annotated[float, SearchRange(0.0, 100.0, when={"similarity": ("tfidf", "cosine")})] = Field(
         0.0, ge=0, description="Evidence that an item needs: larger trusts rare items less. Not used by bm25."
     )
-    binary: bool = Field(False, description="Count whether a user had an item, not the weights.")
-    bm25_k1: float = Field(1.2, ge=0, description="How slowly a growing weight saturates, for bm25.")
-    bm25_b: float = Field(0.75, ge=0, le=1, description="How much popular items are held back, for bm25.")
+    binary: Annotated[bool, SearchChoices((False, True))] = Field(
+        False, description="Count whether a user had an item, not the weights."
+    )
+    bm25_k1: Annotated[float, SearchRange(0.1, 20.0, log=True, when={"similarity": ("bm25",)})] = Field(
+        1.2, ge=0, description="How slowly a growing weight saturates, for bm25."
+    )
+    bm25_b: Annotated[float, SearchRange(0.0, 1.0, when={"similarity": ("bm25",)})] = Field(
+        0.75, ge=0, le=1, description="How much popular items are held back, for bm25."
+    )
     n_threads: int = Field(0, ge=0, description="Threads to train with, 0 for all.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from recsys_core import Config, Interactions, Recommender, StaticForm
 from recsys_core.errors import DataError
-from recsys_core.models import Progress
+from recsys_core.models import Progress, SearchChoices
 from recsys_core.types import FloatArray
 
 __all__ = ["Popularity", "PopularityConfig"]
@@ -21,14 +21,14 @@ _MICROSECONDS_A_DAY = 86_400e6
 class PopularityConfig(Config):
     """Settings of :class:`Popularity`."""
 
-    by: Literal["users", "events", "weights"] = Field(
+    by: Annotated[Literal["users", "events", "weights"], SearchChoices(("users", "events", "weights"))] = Field(
         "users",
         description="What to count: the users who had an item, its events (repeats count), or their weights.",
     )
     window_days: float | None = Field(
         None, gt=0, description="Count only the last so many days of the data; None for all of it."
     )
-    half_life_days: float | None = Field(
+    half_life_days: Annotated[float | None, SearchChoices((None, 7.0, 30.0, 90.0, 365.0))] = Field(
         None, gt=0, description="Age at which an event counts for half; None for no decay."
     )
 

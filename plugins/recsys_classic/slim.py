@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from recsys_classic.bases import ItemItemRecommender
 from recsys_core import Config, Interactions, ItemItemForm, ops
-from recsys_core.models import Progress
+from recsys_core.models import Progress, SearchRange
 
 __all__ = ["Slim", "SlimConfig"]
 
@@ -14,8 +16,12 @@ __all__ = ["Slim", "SlimConfig"]
 class SlimConfig(Config):
     """Settings of :class:`Slim`."""
 
-    l1: float = Field(5.0, ge=0, description="L1 penalty: larger means fewer weights.")
-    l2: float = Field(50.0, ge=0, description="L2 penalty: larger means smaller weights.")
+    l1: Annotated[float, SearchRange(0.1, 50.0, log=True)] = Field(
+        5.0, ge=0, description="L1 penalty: larger means fewer weights."
+    )
+    l2: Annotated[float, SearchRange(1.0, 2000.0, log=True)] = Field(
+        50.0, ge=0, description="L2 penalty: larger means smaller weights."
+    )
     n_iterations: int = Field(
         100, ge=1, description="Most passes over an item's coordinates; it stops when they settle."
     )

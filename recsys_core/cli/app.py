@@ -16,6 +16,7 @@ _COMMANDS: Final = (
     "fit",
     "evaluate",
     "compare",
+    "tune",
     "recommend",
     "export",
     "data_audit",

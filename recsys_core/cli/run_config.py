@@ -22,6 +22,10 @@
     name = "als"
     n_factors = 16
 
+    [tune]                                    # for `recsys tune`
+    n_trials = 100
+    space = { n_factors = { low = 16, high = 512, log = true }, solver = ["cholesky", "cg"] }
+
 A flag overrides ``--set``, which overrides the file.
 """
 
@@ -39,7 +43,7 @@ from pydantic import Field
 
 from recsys_core.data import TimeUnit
 from recsys_core.errors import ConfigError, FormatError
-from recsys_core.models import Config, build_config
+from recsys_core.models import Config, SearchChoices, SearchRange, build_config
 
 __all__ = [
     "DataSection",
@@ -50,12 +54,13 @@ __all__ = [
     "RandomSplit",
     "RunConfig",
     "SplitSection",
+    "TuneSection",
     "UsersSplit",
     "read_run_config",
     "run_flags",
 ]
 
-_SECTIONS: Final = ("data", "model", "models", "split", "evaluate")
+_SECTIONS: Final = ("data", "model", "models", "split", "evaluate", "tune")
 
 
 class DataSection(Config):
@@ -122,6 +127,32 @@ class EvaluateSection(Config):
     confidence: float = Field(0.95, gt=0, lt=1, description="Of the intervals.")
 
 
+class TuneSection(Config):
+    """How to tune."""
+
+    n_trials: int = Field(50, ge=1, description="Trials of the study, those of an earlier run included.")
+    max_minutes: float | None = Field(None, gt=0, description="Begin no trial after so long; no limit if left out.")
+    prune: bool = Field(True, description="Give up early on trials that lag behind the median of the others.")
+    random_state: int = Field(0, ge=0, description="Seed of the draws.")
+    validation: dict[str, Any] | None = Field(
+        None, description="How to part the training part, as in [split]; as [split] does if left out."
+    )
+    space: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Setting to where to look: { low, high, log } or a list of values; the model's config says else.",
+    )
+
+    def searches(self) -> dict[str, SearchRange | SearchChoices]:
+        """The entries of ``space``.
+
+        Raises
+        ------
+        ConfigError
+            One is neither a range nor a list of two or more values.
+        """
+        return {name: _search(f"tune.space.{name}", value) for name, value in self.space.items()}
+
+
 @dataclass(frozen=True)
 class ModelRequest:
     """A model to make: what to call it in tables, the registered name, and its settings."""
@@ -140,6 +171,16 @@ class RunConfig:
     evaluate: EvaluateSection
     model_table: dict[str, Any]
     model_tables: dict[str, dict[str, Any]]
+    tune: TuneSection
+
+    @property
+    def validation(self) -> SplitSection:
+        """How to part the training part for tuning: ``tune.validation``, or as the test part is split off."""
+        if self.tune.validation is not None:
+            return _split_section(self.tune.validation, "tune.validation")
+        # The moment that parts train from test cannot part train itself.
+        at = isinstance(self.split, GlobalTimeSplit) and self.split.at is not None
+        return build_config(GlobalTimeSplit, {}) if at else self.split
 
     def model(self) -> ModelRequest:
         """The one model, of the ``[model]`` table.
@@ -222,6 +263,7 @@ def read_run_config(
         evaluate=build_config(EvaluateSection, tables.get("evaluate", {}), model="evaluate"),
         model_table=tables.get("model", {}),
         model_tables=tables.get("models", {}),
+        tune=build_config(TuneSection, tables.get("tune", {}), model="tune"),
     )
 
 
@@ -234,6 +276,8 @@ def run_flags(
     split: str | None = None,
     k: list[int] | None = None,
     metric: list[str] | None = None,
+    trials: int | None = None,
+    max_minutes: float | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The tables that the flags of these names stand for, as :func:`read_run_config` takes them.
 
@@ -251,6 +295,7 @@ def run_flags(
         "model": {"name": model},
         "split": {"method": split},
         "evaluate": {"k": k, "metrics": metric},
+        "tune": {"n_trials": trials, "max_minutes": max_minutes},
     }
 
 
@@ -330,11 +375,22 @@ def _value(text: str) -> Any:
     return parsed["value"] if len(parsed) == 1 else text
 
 
-def _split_section(table: Mapping[str, Any]) -> SplitSection:
+def _split_section(table: Mapping[str, Any], where: str = "split") -> SplitSection:
     settings = dict(table)
     method = settings.pop("method", GlobalTimeSplit.method)
-    _check_names("split.method", [method], tuple(_SPLITS))
-    return build_config(_SPLITS[method], settings, model=f"split ({method})")
+    _check_names(f"{where}.method", [method], tuple(_SPLITS))
+    return build_config(_SPLITS[method], settings, model=f"{where} ({method})")
+
+
+def _search(where: str, value: Any) -> SearchRange | SearchChoices:
+    if isinstance(value, list):
+        return SearchChoices(tuple(value))
+    if not isinstance(value, dict) or not {"low", "high"} <= value.keys() <= {"low", "high", "log"}:
+        raise ConfigError(
+            f"{where}: expected {{ low = 1, high = 10 }}, log = true besides where wanted, or a list of values, "
+            f"got {value!r}."
+        )
+    return SearchRange(**value)
 
 
 def _check_names(what: str, given: Iterable[Any], known: tuple[str, ...]) -> None:

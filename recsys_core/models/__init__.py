@@ -8,8 +8,9 @@ from recsys_core.models.fitted import FittedModel, Provenance
 from recsys_core.models.forms import DotForm, FoldIn, Form, ItemItemForm, StaticForm, form_from_state
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.models.query import OnUnknown
-from recsys_core.models.recommender import Progress, Recommender
+from recsys_core.models.recommender import Monitor, Progress, Recommender
 from recsys_core.models.reranker import Reranker
+from recsys_core.models.search import SearchChoices, SearchRange, SearchSpace, search_space
 
 __all__ = [
     "NO_FILTERS",
@@ -21,12 +22,17 @@ __all__ = [
     "Form",
     "HistoryEncoder",
     "ItemItemForm",
+    "Monitor",
     "OnUnknown",
     "Progress",
     "Provenance",
     "Recommender",
     "Reranker",
+    "SearchChoices",
+    "SearchRange",
+    "SearchSpace",
     "StaticForm",
     "build_config",
     "form_from_state",
+    "search_space",
 ]

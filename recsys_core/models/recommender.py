@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias
 
 from recsys_core.data import Interactions
 from recsys_core.errors import DTypeError, NotFittedError, PluginError
@@ -18,10 +18,26 @@ if TYPE_CHECKING:
     from recsys_core.data import Histories, IdMap
     from recsys_core.types import Ranking
 
-__all__ = ["Progress", "Recommender"]
+__all__ = ["Monitor", "Progress", "Recommender"]
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called as ``progress(done, total)`` while a model trains."""
+Monitor: TypeAlias = Callable[[int, int, Callable[[], FittedModel]], None]
+"""Called as ``monitor(done, total, model)`` while a model trains, where ``model()`` makes the model as it stands."""
+
+
+class Progress(Protocol):
+    """What ``fit_form`` is given to tell how far it is."""
+
+    def __call__(self, done: int, total: int, form: Callable[[], Form] | None = None) -> None:
+        """Tell that ``done`` of ``total`` steps are done; it may raise to stop the training.
+
+        Parameters
+        ----------
+        done, total
+            Steps, 0 <= done <= total.
+        form
+            Makes the scoring form that training would return if it ended here.  It is called before this call
+            returns, or not at all.
+        """
 
 
 class Recommender(ABC):
@@ -70,10 +86,18 @@ class Recommender(ABC):
         interactions
             Training data; ``interactions.to_csr()`` is the user-by-item matrix.
         progress
-            Call ``progress(done, total)`` from time to time.  It may raise to stop the training.
+            Call ``progress(done, total)`` from time to time.  It may raise to stop the training.  A model that learns
+            in steps also passes how to make its form so far: ``progress(done, total, lambda: DotForm(...))``; tuning
+            then gives up early on settings that lead nowhere.
         """
 
-    def fit(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+    def fit(
+        self,
+        interactions: Interactions,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+        monitor: Monitor | None = None,
+    ) -> Self:
         """Train on ``interactions``; a second call trains anew.
 
         Parameters
@@ -82,6 +106,10 @@ class Recommender(ABC):
             Training data.  Item and user indices of the model are those of its id maps.
         progress
             Called as ``progress(done, total)`` while training.
+        monitor
+            Called as ``monitor(done, total, model)`` by models that learn in steps, where ``model()`` makes the
+            :class:`~recsys_core.models.FittedModel` as it stands after ``done`` of ``total`` steps.  What it raises
+            stops the training and reaches the caller.
 
         Returns
         -------
@@ -100,12 +128,18 @@ class Recommender(ABC):
                 "make them with Interactions.from_frame, from_csr or read."
             )
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int, form: Callable[[], Form] | None = None) -> None:
             # What a progress bar returns must not reach a core that takes a true value for "stop".
             if progress is not None:
                 progress(done, total)
+            if monitor is not None and form is not None:
+                make_form = form
+                monitor(done, total, lambda: self._wrap(make_form(), interactions))
 
-        form = self.fit_form(interactions, report)
+        self.fitted_ = self._wrap(self.fit_form(interactions, report), interactions)
+        return self
+
+    def _wrap(self, form: Form, interactions: Interactions) -> FittedModel:
         if not isinstance(form, Form):
             raise PluginError(
                 f"{type(self).__name__}.fit_form: expected a DotForm, ItemItemForm or StaticForm, "
@@ -114,7 +148,7 @@ class Recommender(ABC):
         provenance = self.provenance or Provenance(
             type(self).__name__, type(self).__module__, config=self.config.model_dump(mode="json")
         )
-        self.fitted_ = FittedModel(
+        return FittedModel(
             form,
             interactions.users,
             interactions.items,
@@ -122,7 +156,6 @@ class Recommender(ABC):
             interactions.item_features,
             provenance,
         )
-        return self
 
     @property
     def fitted(self) -> FittedModel:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from recsys_core import Config, DotForm, Interactions, ItemItemForm, Recommender, StaticForm
-from recsys_core.models import FoldIn
+from recsys_core.models import FoldIn, SearchRange
 from recsys_core.testing import held_out_items
 from recsys_core.types import Ranking
 
@@ -16,7 +16,9 @@ from recsys_core.types import Ranking
 class NeighborsConfig(Config):
     """Settings of the models here."""
 
-    shrinkage: float = Field(1.0, ge=0, description="Added to the denominator of a similarity.")
+    shrinkage: Annotated[float, SearchRange(0.0, 10.0)] = Field(
+        1.0, ge=0, description="Added to the denominator of a similarity."
+    )
 
 
 class Neighbors(Recommender):
@@ -83,6 +85,13 @@ class TakesAnySetting(Neighbors):
         pass
 
 
+class SearchesTooFar(Neighbors):
+    """Looks for good values where none is allowed."""
+
+    class config_class(NeighborsConfig):  # noqa: N801
+        shrinkage: Annotated[float, SearchRange(-1.0, 10.0)] = Field(1.0, ge=0, description="Added below.")
+
+
 class AnswersUnfitted(Neighbors):
     """Gives an empty table before it is fitted."""
 
@@ -95,8 +104,8 @@ class AnswersUnfitted(Neighbors):
 class FitReturnsNothing(Neighbors):
     """Forgets to return itself."""
 
-    def fit(self, interactions, *, progress=None):
-        super().fit(interactions, progress=progress)
+    def fit(self, interactions, **options):
+        super().fit(interactions, **options)
 
 
 class Unseeded(Neighbors):
@@ -157,6 +166,21 @@ class ProgressInShares(Neighbors):
 
     def similarities(self, interactions, progress):
         return super().similarities(interactions, lambda done, total: progress(done / total, 1))
+
+
+class LearnsFromLooks(Neighbors):
+    """Counts who looks, and scores by it."""
+
+    def fit_form(self, interactions, progress):
+        looks = []
+        weights = self.similarities(interactions, progress)
+
+        def form():
+            looks.append(1)
+            return ItemItemForm(weights)
+
+        progress(2, 2, form)
+        return ItemItemForm(weights * np.float32(1 + len(looks)))
 
 
 class StopsLate(Neighbors):
@@ -477,6 +501,7 @@ class KnowsTheAnswers(Averages):
 BROKEN: dict[str, list[type[Recommender]]] = {
     "defaults": [NeedsASetting, DescribesNothing],
     "config_round_trip": [ScalesItsSettings, TakesAnySetting],
+    "search_space": [SearchesTooFar],
     "not_fitted": [AnswersUnfitted],
     "fit_returns_self": [FitReturnsNothing],
     "fit_is_repeatable": [Unseeded],
@@ -484,6 +509,7 @@ BROKEN: dict[str, list[type[Recommender]]] = {
     "fit_keeps_its_input": [WritesIntoItsInput],
     "progress_rises": [ProgressFalls, ProgressOvershoots, ProgressMovesItsGoal, ProgressInShares],
     "progress_can_stop": [SwallowsStops, StopsLate],
+    "watching_changes_nothing": [LearnsFromLooks],
     "single_event": [NeedsTwoItems],
     "empty_rows": [NeedsEventsOfAllUsers],
     "id_types": [CalculatesWithIds],

@@ -32,7 +32,9 @@ from recsys_core.testing.checks.training import (
     check_progress_can_stop,
     check_progress_rises,
     check_refit_forgets,
+    check_search_space,
     check_single_event,
+    check_watching_changes_nothing,
 )
 from recsys_core.testing.subject import Subject
 
@@ -61,11 +63,13 @@ __all__ = [
     "check_quality",
     "check_refit_forgets",
     "check_runtime",
+    "check_search_space",
     "check_similar_items",
     "check_single_event",
     "check_threads",
     "check_unknown_items",
     "check_unknown_users",
+    "check_watching_changes_nothing",
 ]
 
 Check: TypeAlias = Callable[[Subject], None]
@@ -75,6 +79,7 @@ CHECKS: tuple[Check, ...] = (
     check_inert_plugin,
     check_defaults,
     check_config_round_trip,
+    check_search_space,
     check_not_fitted,
     check_fit_returns_self,
     check_fit_is_repeatable,
@@ -82,6 +87,7 @@ CHECKS: tuple[Check, ...] = (
     check_fit_keeps_its_input,
     check_progress_rises,
     check_progress_can_stop,
+    check_watching_changes_nothing,
     check_single_event,
     check_empty_rows,
     check_id_types,

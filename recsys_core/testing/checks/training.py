@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from recsys_core.data import Interactions
 from recsys_core.errors import ConfigError, NotFittedError
-from recsys_core.models import Config, Recommender
+from recsys_core.models import Config, FittedModel, Recommender, search_space
 from recsys_core.testing.data import block_interactions
 from recsys_core.testing.outcome import CheckFailedError, NotApplicable, expect
 from recsys_core.testing.rankings import expect_same
@@ -28,7 +28,9 @@ __all__ = [
     "check_progress_can_stop",
     "check_progress_rises",
     "check_refit_forgets",
+    "check_search_space",
     "check_single_event",
+    "check_watching_changes_nothing",
 ]
 
 
@@ -53,6 +55,17 @@ def check_config_round_trip(subject: Subject) -> None:
     except ConfigError:
         return
     raise CheckFailedError("config: expected a ConfigError for no_such_setting, got a model")
+
+
+def check_search_space(subject: Subject) -> None:
+    """Where a setting says its good values lie, the config allows every one."""
+    config_class = subject.factory.config_class
+    try:
+        space = search_space(config_class, subject.settings)
+    except ConfigError as fault:
+        raise CheckFailedError(f"config: expected a search space within what is allowed; {fault}") from None
+    if not space:
+        raise NotApplicable("no setting says where to look for good values")
 
 
 def check_not_fitted(subject: Subject) -> None:
@@ -139,6 +152,24 @@ def check_progress_can_stop(subject: Subject) -> None:
     if not calls:
         raise NotApplicable("it reports no progress")
     raise CheckFailedError("progress: expected its exception to reach the caller of fit, got a fitted model")
+
+
+def check_watching_changes_nothing(subject: Subject) -> None:
+    """A model looked at while it trains answers at every look, and learns what it would have learned unseen."""
+    model, looks = subject.make(), 0
+
+    def look(done: int, total: int, so_far: Callable[[], FittedModel]) -> None:
+        nonlocal looks
+        looks += 1
+        ranking = so_far().recommend_indices(np.arange(5), k=3)
+        expect(not np.isnan(ranking.scores).any(), f"monitor: expected no NaN after step {done} of {total}, got one")
+
+    interactions = block_interactions()
+    model.fit(interactions, monitor=look)
+    if not looks:
+        raise NotApplicable("it does not pass its form to progress")
+    unseen = _fit_repeatably(subject, interactions)
+    _expect_same_answers(model, unseen, "fit: being looked at changes what is learned")
 
 
 def check_single_event(subject: Subject) -> None:
