@@ -1,11 +1,10 @@
 // Kernels of the compact scan (cpu/compact_items.hpp has the layout and the bound).
 //
 // scan_block multiplies up to 6 queries (int8) with a block of 64 items (uint8, item code + 128), 4 factors a 32-bit
-// lane.  Accumulators start at minus the integer threshold, so that an item survives where its sum is not negative.
+// lane.  Accumulators start at minus the integer threshold, so that an item survives where its sum is not negative; of
+// those few the sums become bounds of their scores.
 // avx512vnni has an instruction for four products and their sum in 32 bits.  avx2 and avx512 multiply pairs into 16
 // bits that saturate at 32767: queries within +-64 keep the pairs, at most 2 * 255 * 64 = 32640, below that.
-//
-// score_rows sums the products of a query and 16 rows in the order of score_tile, one row a lane: the same bits.
 #pragma once
 
 #include "cpu/kernel_table.hpp"
@@ -72,21 +71,23 @@ RECSYS_INLINE std::uint64_t mask_negative(vint value) {
 #endif
 }
 
-// The integer threshold of a query in a block, lowered by more than its own rounding; see compact_items.hpp.
+// How far a sum may be off in a block, both ways, in units of s t; see compact_items.hpp.
+RECSYS_INLINE double compact_slack(const CompactBlock& block, const CompactQuery& query) {
+  return block.code_norm * query.residual + block.error * query.norm + block.bias_slack * query.inverse_scale;
+}
+
+// The integer threshold of a query in a block, lowered by more than its own rounding.
 RECSYS_INLINE std::int32_t compact_threshold(const CompactBlock& block, const CompactQuery& query) {
   constexpr double limit = 1 << 29;
-  double threshold = block.inverse_scale * query.threshold - block.code_norm * query.residual -
-                     block.error * query.norm - block.bias_slack * query.inverse_scale + query.offset;
+  double threshold = block.inverse_scale * query.threshold - compact_slack(block, query) - 4 + 128.0 * query.code_sum;
   threshold = threshold < limit ? threshold : limit;
   threshold = threshold > -limit ? threshold : -limit;
   return static_cast<std::int32_t>(threshold);
 }
 
-RECSYS_INLINE vint larger(vint a, vint b) { return a > b ? a : b; }
-
 // Sums of a block for `width` queries, `n_vectors` vectors at a time: calls finish(q, first vector, sums) for each.
 template <int width, int n_vectors, typename Finish>
-RECSYS_INLINE void sum_panel(const CompactBlock& block, std::int64_t n_groups, const CompactQuery* const* queries,
+RECSYS_INLINE void sum_panel(const CompactBlock& block, std::int64_t n_groups, CompactQuery* const* queries,
                              const std::int32_t* start, Finish&& finish) {
   const std::int8_t* codes[width];
 #pragma GCC unroll 6
@@ -132,142 +133,85 @@ inline constexpr int wide_vectors = 4;
 inline constexpr int narrow_vectors = 4;  // for up to two queries
 inline constexpr int wide_vectors = 2;
 #endif
+// The lanes of so many vectors.
+template <int n_vectors>
+inline constexpr std::uint64_t all_lanes = ~std::uint64_t{0} >> (64 - n_vectors * lanes);
+
+// Appends the items of `alive`, lanes of `sums`, to what a query has found.  Not inlined, so that the registers stay with
+// the sums of all the queries.
+template <int n_vectors>
+__attribute__((noinline)) void append(const CompactBlock& block, CompactQuery& query, const vint* sums,
+                                      std::int32_t threshold, std::uint64_t alive, std::int32_t position) {
+  const double unit = block.scale * query.scale;
+  const auto slack = static_cast<float>((compact_slack(block, query) + 2) * unit);
+  const auto scale = static_cast<float>(unit);
+  const std::int32_t shift = threshold - 128 * query.code_sum;
+  std::int64_t n = query.n_found;
+  for (int v = 0; v < n_vectors; ++v, alive >>= lanes, position += lanes) {
+    std::uint64_t bits = alive & ((std::uint64_t{1} << lanes) - 1);
+    if (bits == 0) continue;
+    const vfloat middle = __builtin_convertvector(sums[v] + shift, vfloat) * scale;
+#if RECSYS_SIMD_BYTES == 64
+    const auto mask = static_cast<__mmask16>(bits);
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i place = _mm512_add_epi32(lane, _mm512_set1_epi32(position));
+    _mm512_storeu_ps(query.lower + n, _mm512_maskz_compress_ps(mask, (__m512)(middle - slack)));
+    _mm512_storeu_ps(query.upper + n, _mm512_maskz_compress_ps(mask, (__m512)(middle + slack)));
+    _mm512_storeu_si512(query.positions + n, _mm512_maskz_compress_epi32(mask, place));
+    n += __builtin_popcountll(bits);
+#else
+    for (; bits != 0; bits &= bits - 1) {
+      const int i = __builtin_ctzll(bits);
+      query.lower[n] = middle[i] - slack;
+      query.upper[n] = middle[i] + slack;
+      query.positions[n++] = position + i;
+    }
+#endif
+  }
+  query.n_found = n;
+}
 
 template <int width>
-RECSYS_INLINE void scan_panel(const CompactBlock& block, std::int64_t n_groups, const CompactQuery* const* queries,
-                              std::uint64_t* survivors) {
+RECSYS_INLINE void scan_panel(const CompactBlock& block, std::int64_t n_groups, CompactQuery* const* queries,
+                              const std::uint64_t* words, std::int32_t position) {
   constexpr int n_vectors = width <= 2 ? narrow_vectors : wide_vectors;
+  std::int32_t threshold[width];
   std::int32_t start[width];
 #pragma GCC unroll 6
   for (int q = 0; q < width; ++q) {
-    start[q] = -compact_threshold(block, *queries[q]);
-    survivors[q] = ~std::uint64_t{0};
+    threshold[q] = compact_threshold(block, *queries[q]);
+    start[q] = -threshold[q];
   }
   sum_panel<width, n_vectors>(block, n_groups, queries, start,
                               [&](int q, std::int64_t first, const vint* sum) __attribute__((always_inline)) {
+                                std::uint64_t dead = 0;
 #pragma GCC unroll 4
-                                for (int v = 0; v < n_vectors; ++v) {
-                                  survivors[q] ^= mask_negative(sum[v]) << ((first + v) * lanes);
-                                }
+                                for (int v = 0; v < n_vectors; ++v) dead |= mask_negative(sum[v]) << (v * lanes);
+                                const std::uint64_t alive = (words[q] >> (first * lanes)) & ~dead & all_lanes<n_vectors>;
+                                if (alive == 0) return;
+                                vint sums[n_vectors];
+#pragma GCC unroll 4
+                                for (int v = 0; v < n_vectors; ++v) sums[v] = sum[v];
+                                append<n_vectors>(block, *queries[q], sums, threshold[q], alive,
+                                                  position + static_cast<std::int32_t>(first * lanes));
                               });
 }
 
-inline void scan_block(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
-                       std::int64_t n_queries, std::uint64_t* survivors) {
+inline void scan_block(const CompactBlock* block, std::int64_t n_groups, CompactQuery* const* queries,
+                       std::int64_t n_queries, const std::uint64_t* words, std::int32_t position) {
   switch (n_queries) {
     case 1:
-      return scan_panel<1>(*block, n_groups, queries, survivors);
+      return scan_panel<1>(*block, n_groups, queries, words, position);
     case 2:
-      return scan_panel<2>(*block, n_groups, queries, survivors);
+      return scan_panel<2>(*block, n_groups, queries, words, position);
     case 3:
-      return scan_panel<3>(*block, n_groups, queries, survivors);
+      return scan_panel<3>(*block, n_groups, queries, words, position);
     case 4:
-      return scan_panel<4>(*block, n_groups, queries, survivors);
+      return scan_panel<4>(*block, n_groups, queries, words, position);
     case 5:
-      return scan_panel<5>(*block, n_groups, queries, survivors);
+      return scan_panel<5>(*block, n_groups, queries, words, position);
     default:
-      return scan_panel<6>(*block, n_groups, queries, survivors);
-  }
-}
-
-template <int width>
-RECSYS_INLINE void maxima_panel(const CompactBlock& block, std::int64_t n_groups, const CompactQuery* const* queries,
-                                std::int32_t* maxima) {
-  constexpr int n_vectors = width <= 2 ? narrow_vectors : wide_vectors;
-  std::int32_t start[width];
-#pragma GCC unroll 6
-  for (int q = 0; q < width; ++q) {
-    start[q] = -queries[q]->code_shift;
-    for (std::int64_t lane = 0; lane < compact_lanes; ++lane) maxima[q * compact_lanes + lane] = -(1 << 30);
-  }
-  sum_panel<width, n_vectors>(
-      block, n_groups, queries, start, [&](int q, std::int64_t first, const vint* sum) __attribute__((always_inline)) {
-#pragma GCC unroll 4
-        for (int v = 0; v < n_vectors; ++v) {
-          std::int32_t* place = maxima + q * compact_lanes + (first + v) * lanes % compact_lanes;
-          vint known;
-          __builtin_memcpy(&known, place, sizeof(known));
-          known = larger(known, sum[v]);
-          __builtin_memcpy(place, &known, sizeof(known));
-        }
-      });
-}
-
-inline void block_maxima(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
-                         std::int64_t n_queries, std::int32_t* maxima) {
-  if (n_queries == compact_panel) return maxima_panel<6>(*block, n_groups, queries, maxima);
-  for (std::int64_t q = 0; q < n_queries; ++q) {
-    maxima_panel<1>(*block, n_groups, queries + q, maxima + q * compact_lanes);
-  }
-}
-
-// Four floats of a row.
-typedef float quad __attribute__((vector_size(16)));
-
-RECSYS_INLINE quad load_quad(const float* from) {
-  quad value;
-  __builtin_memcpy(&value, from, sizeof(value));
-  return value;
-}
-
-// Four factors of rows i, i + 4, ... side by side.
-RECSYS_INLINE vfloat load_quads(const float* const* rows, std::int64_t at) {
-#if RECSYS_SIMD_BYTES == 64
-  const auto left = __builtin_shufflevector(load_quad(rows[0] + at), load_quad(rows[4] + at), 0, 1, 2, 3, 4, 5, 6, 7);
-  const auto right = __builtin_shufflevector(load_quad(rows[8] + at), load_quad(rows[12] + at), 0, 1, 2, 3, 4, 5, 6, 7);
-  return __builtin_shufflevector(left, right, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-#elif RECSYS_SIMD_BYTES == 32
-  return __builtin_shufflevector(load_quad(rows[0] + at), load_quad(rows[4] + at), 0, 1, 2, 3, 4, 5, 6, 7);
-#else
-  return load_quad(rows[0] + at);
-#endif
-}
-
-// The first, or second, half of every four lanes of a and b, alternating: singly, or in pairs.
-#if RECSYS_SIMD_BYTES == 64
-#define RECSYS_ZIP(a, b, i, j, k, l)                                                                                \
-  __builtin_shufflevector(a, b, i, j, k, l, i + 4, j + 4, k + 4, l + 4, i + 8, j + 8, k + 8, l + 8, i + 12, j + 12, \
-                          k + 12, l + 12)
-#elif RECSYS_SIMD_BYTES == 32
-#define RECSYS_ZIP(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l, i + 4, j + 4, k + 4, l + 4)
-#else
-#define RECSYS_ZIP(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
-#endif
-
-// Four factors of `lanes` rows, as four vectors of one factor each.
-RECSYS_INLINE void load_transposed(const float* const* rows, std::int64_t at, vfloat* factors) {
-  constexpr int n = lanes;
-  const vfloat part0 = load_quads(rows, at);
-  const vfloat part1 = load_quads(rows + 1, at);
-  const vfloat part2 = load_quads(rows + 2, at);
-  const vfloat part3 = load_quads(rows + 3, at);
-  const vfloat low01 = RECSYS_ZIP(part0, part1, 0, n, 1, n + 1);
-  const vfloat high01 = RECSYS_ZIP(part0, part1, 2, n + 2, 3, n + 3);
-  const vfloat low23 = RECSYS_ZIP(part2, part3, 0, n, 1, n + 1);
-  const vfloat high23 = RECSYS_ZIP(part2, part3, 2, n + 2, 3, n + 3);
-  factors[0] = RECSYS_ZIP(low01, low23, 0, 1, n, n + 1);
-  factors[1] = RECSYS_ZIP(low01, low23, 2, 3, n + 2, n + 3);
-  factors[2] = RECSYS_ZIP(high01, high23, 0, 1, n, n + 1);
-  factors[3] = RECSYS_ZIP(high01, high23, 2, 3, n + 2, n + 3);
-}
-#undef RECSYS_ZIP
-
-inline void score_rows(const float* const* rows, const float* query, std::int64_t n_factors, float* scores) {
-  for (std::int64_t first = 0; first < compact_batch; first += lanes) {
-    vfloat sum = zero();
-    std::int64_t f = 0;
-    vfloat item[4];
-    for (; f + 4 <= n_factors; f += 4) {
-      load_transposed(rows + first, f, item);
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) sum += broadcast(query[f + i]) * item[i];
-    }
-    // Rows are padded to a multiple of four, but adding the padding could turn -0 into 0.
-    if (f < n_factors) {
-      load_transposed(rows + first, f, item);
-      for (int i = 0; f + i < n_factors; ++i) sum += broadcast(query[f + i]) * item[i];
-    }
-    store(scores + first, sum);
+      return scan_panel<6>(*block, n_groups, queries, words, position);
   }
 }
 

@@ -1,12 +1,14 @@
 #include "cpu/compact_filters.hpp"
 
 #include <algorithm>
-#include <bit>
 
 namespace recsys::cpu {
 namespace {
 
 constexpr std::int64_t block_items = CompactItems::block_items;
+constexpr std::int64_t largest_bitmap = 1 << 17;  // items
+
+bool has_bitmaps(const CompactItems& items) { return items.n_blocks() * block_items <= largest_bitmap; }
 
 }  // namespace
 
@@ -25,55 +27,54 @@ BlockFilter::BlockFilter(const CompactItems& items, const Filters& filters) : it
   for (const std::int64_t item : filters.deny) word(item) &= ~bit(item);
 }
 
+std::int64_t Exclusion::bytes_a_query(const CompactItems& items, const Filters& filters) {
+  if (!filters.exclude) return 0;
+  const std::int64_t rows = std::max<std::int64_t>(filters.exclude->rows(), 1);
+  return has_bitmaps(items) ? 8 * items.n_blocks()
+                            : 4 * static_cast<std::int64_t>(filters.exclude->indices.size()) / rows;
+}
+
 Exclusion::Exclusion(const CompactItems& items, const Filters& filters, std::int64_t first_query,
                      std::int64_t n_queries)
-    : items_(items) {
+    : n_queries_(n_queries) {
   if (!filters.exclude) return;
-  const auto n = static_cast<std::size_t>(n_queries);
-  const bool bitmaps = filters.exclude->cols <= largest_bitmap;
+  const bool bitmaps = has_bitmaps(items);
   if (bitmaps) {
-    n_words_ = items.n_blocks();
-    words_.assign(n * static_cast<std::size_t>(n_words_), 0);
+    words_.assign(static_cast<std::size_t>(items.n_blocks() * n_queries), 0);
   } else {
-    rows_.resize(n);
-    sorted_rows_.resize(n);
+    rows_.resize(static_cast<std::size_t>(n_queries));
   }
-  for (std::size_t q = 0; q < n; ++q) {
-    const auto row = filters.exclude->row_indices(first_query + static_cast<std::int64_t>(q));
+  for (std::int64_t query = 0; query < n_queries; ++query) {
+    const auto items_of_query = filters.exclude->row_indices(first_query + query);
     if (bitmaps) {
-      std::uint64_t* words = words_.data() + q * static_cast<std::size_t>(n_words_);
-      for (const std::int32_t item : row) {
+      for (const std::int32_t item : items_of_query) {
         const std::int64_t position = items.position(item);
-        words[position / block_items] |= std::uint64_t{1} << (position % block_items);
+        words_[static_cast<std::size_t>(position / block_items * n_queries + query)] |= std::uint64_t{1}
+                                                                                        << (position % block_items);
       }
-    } else if (std::is_sorted(row.begin(), row.end())) {
-      rows_[q] = row;
     } else {
-      sorted_rows_[q].assign(row.begin(), row.end());
-      std::sort(sorted_rows_[q].begin(), sorted_rows_[q].end());
-      rows_[q] = sorted_rows_[q];
+      auto& positions = rows_[static_cast<std::size_t>(query)].positions;
+      for (const std::int32_t item : items_of_query) {
+        positions.push_back(static_cast<std::int32_t>(items.position(item)));
+      }
+      std::sort(positions.begin(), positions.end());
     }
   }
 }
 
-std::uint64_t Exclusion::remove(std::int64_t query, std::int64_t b, std::uint64_t bits) const {
-  if (n_words_ > 0) return bits & ~words_[static_cast<std::size_t>(query * n_words_ + b)];
-  if (rows_.empty()) return bits;
-  const auto row = rows_[static_cast<std::size_t>(query)];
-  for (std::uint64_t rest = bits; rest != 0; rest &= rest - 1) {
-    const std::int64_t position = b * block_items + std::countr_zero(rest);
-    if (std::binary_search(row.begin(), row.end(), items_.item(position))) bits &= ~(rest & -rest);
+std::uint64_t Exclusion::excluded(Row& row, std::int64_t b) {
+  const std::int64_t first = b * block_items;
+  if (row.next > 0 && row.positions[row.next - 1] >= first) {  // an earlier block than the last
+    row.next = static_cast<std::size_t>(std::lower_bound(row.positions.begin(), row.positions.end(), first) -
+                                        row.positions.begin());
+  }
+  std::uint64_t bits = 0;
+  for (; row.next < row.positions.size(); ++row.next) {
+    const std::int64_t lane = row.positions[row.next] - first;
+    if (lane >= block_items) break;
+    if (lane >= 0) bits |= std::uint64_t{1} << lane;
   }
   return bits;
-}
-
-std::int64_t Exclusion::count(std::int64_t query, std::int64_t n_blocks) const {
-  if (!rows_.empty()) return static_cast<std::int64_t>(rows_[static_cast<std::size_t>(query)].size());
-  if (n_words_ == 0) return 0;
-  std::int64_t n = 0;
-  const std::uint64_t* words = words_.data() + query * n_words_;
-  for (std::int64_t b = 0; b < n_blocks; ++b) n += std::popcount(words[b]);
-  return n;
 }
 
 }  // namespace recsys::cpu

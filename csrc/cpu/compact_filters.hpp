@@ -23,24 +23,33 @@ class BlockFilter {
   std::vector<std::uint64_t> words_;  // empty where they let all through
 };
 
-// The items that `exclude` keeps from each query of a range: as bitmaps, or as sorted rows where those would be large.
+// The items that `exclude` keeps from each query of a range: as bitmaps, or as sorted positions where those would be
+// large.
 class Exclusion {
  public:
   Exclusion(const CompactItems& items, const Filters& filters, std::int64_t first_query, std::int64_t n_queries);
 
-  // Bits of block b that `query`, counted within the range, may have.
-  [[nodiscard]] std::uint64_t remove(std::int64_t query, std::int64_t b, std::uint64_t bits) const;
-  // Items of the first blocks that are excluded, or more.
-  [[nodiscard]] std::int64_t count(std::int64_t query, std::int64_t n_blocks) const;
+  // Bits of block b less those that `query`, counted within the range, may not have.  Fastest where the blocks asked
+  // for ascend.
+  [[nodiscard]] std::uint64_t remove(std::int64_t query, std::int64_t b, std::uint64_t bits) {
+    if (!words_.empty()) return bits & ~words_[static_cast<std::size_t>(b * n_queries_ + query)];
+    return rows_.empty() ? bits : bits & ~excluded(rows_[static_cast<std::size_t>(query)], b);
+  }
+
+  [[nodiscard]] static std::int64_t bytes_a_query(const CompactItems& items, const Filters& filters);
 
  private:
-  static constexpr std::int64_t largest_bitmap = 1 << 17;  // items
+  // Ascending positions, and the first that lies behind the blocks asked for so far.
+  struct Row {
+    std::vector<std::int32_t> positions;
+    std::size_t next = 0;
+  };
 
-  const CompactItems& items_;
-  std::int64_t n_words_ = 0;                            // a query; 0 where there are no bitmaps
-  std::vector<std::uint64_t> words_;                    // [n_queries, n_words]
-  std::vector<std::span<const std::int32_t>> rows_;     // ascending
-  std::vector<std::vector<std::int32_t>> sorted_rows_;  // of those rows that were not
+  [[nodiscard]] static std::uint64_t excluded(Row& row, std::int64_t b);
+
+  std::int64_t n_queries_;
+  std::vector<std::uint64_t> words_;  // [n_blocks, n_queries]: a block's lie together, as they are read
+  std::vector<Row> rows_;
 };
 
 }  // namespace recsys::cpu

@@ -57,7 +57,6 @@ CompactItems::CompactItems(const ItemIndex& index)
       largest_bias_ = std::max(largest_bias_, std::abs(static_cast<double>(bias_of(index, item))));
     }
     smallest_scale_ = std::min(smallest_scale_, 1 / bounds_[at].inverse_scale);
-    largest_scale_ = std::max(largest_scale_, 1 / bounds_[at].inverse_scale);
   }
   norms_ = {};
 }
@@ -164,7 +163,7 @@ void CompactItems::encode_block(const ItemIndex& index, std::int64_t b) {
     error = std::max(error, round_up(std::sqrt(residual_square)) + round_up(norm * (rounding + 0x1p-40)));
   }
   bounds_[static_cast<std::size_t>(b)] = {
-      nullptr, nullptr, inverse, code_norm, round_up(error * inverse), round_up(bias_peak * inverse * 0x1p-21)};
+      nullptr, nullptr, scale, inverse, code_norm, round_up(error * inverse), round_up(bias_peak * inverse * 0x1p-21)};
 }
 
 }  // namespace recsys::cpu

@@ -30,9 +30,11 @@
 //
 //   V = s t (<p, c> + b / (s t) - M ||w|| / t - E ||q|| / t - 1 - B / t),
 //
-// so the (k + m)-th largest V of different items, m of which may not be returned, is a first threshold: that many items
-// less m score as high.  It is taken among the maxima of groups of items, in float32, whose few roundings are covered
-// by taking 2^-18 (||q|| max ||v|| + max |b|) off.
+// so that the k-th largest V of different items that may be returned is a threshold, whatever the others score.  The
+// kernel keeps V, and the upper bound U with + for -, in float32 and in units of the scores: one exact sum of whole
+// numbers, its conversion, the scale, one product and one sum.  That is off by less than R = 2^-18 P + 2^-117, with
+// P = ||q|| max ||v|| + max |b|, since |s t <p, c>| < 2 P and scores, like slacks, stay within that; the second term is
+// for what underflows.  So thresholds taken from lower bounds are lowered by R, and an item is dropped where U < T - R.
 //
 // A query is through once  T - 2^-22 |T| - h - 2^-148 > (1 + g) ||q|| max ||v|| + max b  over all blocks to come.
 //
@@ -81,7 +83,6 @@ class CompactItems {
   [[nodiscard]] double bias_from(std::int64_t b) const { return bias_from_[static_cast<std::size_t>(b)]; }
 
   [[nodiscard]] double largest_bias() const { return largest_bias_; }  // in absolute value
-  [[nodiscard]] double largest_scale() const { return largest_scale_; }
   [[nodiscard]] double smallest_scale() const { return smallest_scale_; }
   [[nodiscard]] bool has_bias() const { return has_bias_; }
 
@@ -98,7 +99,6 @@ class CompactItems {
   double largest_bias_ = 0;
   double largest_factor_ = 0;
   double smallest_scale_ = 0;
-  double largest_scale_ = 0;
   AlignedBuffer<float> rows_;          // [n, row_stride]
   AlignedBuffer<std::uint8_t> codes_;  // [n_blocks, n_groups, 64, 4]
   AlignedBuffer<float> bias_;          // [n_blocks, 64]
@@ -119,5 +119,10 @@ inline double relative_rounding(std::int64_t n_factors) {
   return round_up(du / (1 - du));
 }
 inline double absolute_rounding(std::int64_t n_factors) { return static_cast<double>(n_factors + 1) * 0x1p-125; }
+
+// R above, for scores up to `largest`.
+inline double bound_rounding(double largest, std::int64_t n_factors) {
+  return 0x1p-18 * largest + 0x1p-117 + 2 * absolute_rounding(n_factors);
+}
 
 }  // namespace recsys::cpu

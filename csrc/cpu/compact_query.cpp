@@ -54,11 +54,10 @@ bool encode_query(const ItemIndex& index, const CompactItems& items, const float
   encoded.compact.threshold = -std::numeric_limits<double>::infinity();
   encoded.compact.residual = round_up(residual * inverse);
   encoded.compact.norm = round_up(norm * inverse);
-  encoded.compact.code_shift = static_cast<std::int32_t>(128 * sum);
-  encoded.compact.offset = static_cast<double>(encoded.compact.code_shift) - 4;
+  encoded.compact.code_sum = static_cast<std::int32_t>(sum);
+  encoded.compact.scale = scale;
   encoded.compact.inverse_scale = inverse;
   encoded.factors = factors;
-  encoded.inverse_scale = inverse;
   encoded.reach = round_up(norm * (1 + relative_rounding(n_factors)));
   return true;
 }

@@ -10,7 +10,6 @@ namespace recsys::cpu {
 struct EncodedQuery {
   CompactQuery compact;
   const float* factors;  // as the float32 path sees them
-  double inverse_scale;  // 1 / t
   double reach;          // (1 + g) ||q||
 };
 

@@ -27,7 +27,6 @@ std::vector<std::int64_t> scan_by_chunks(CompactProblem problem, std::int64_t n_
   scanners[0] = std::make_unique<CompactScanner>(problem, 0, n_queries);
   const std::int64_t opening =
       std::min(n_blocks, std::max<std::int64_t>(32, divide_up(4 * problem.k, CompactItems::block_items)));
-  scanners[0]->start_thresholds();
   scanners[0]->scan(0, opening);
   scanners[0]->tighten();
   constexpr std::int64_t chunk = 64;
@@ -68,9 +67,9 @@ std::vector<std::int64_t> scan_by_chunks(CompactProblem problem, std::int64_t n_
 std::vector<std::int64_t> scan_by_queries(const CompactProblem& problem, std::int64_t n_threads,
                                           const RankingView& ranking) {
   const std::int64_t n_queries = problem.queries.rows();
-  constexpr std::int64_t buffer_bytes = 1 << 20;
-  const std::int64_t by_buffers = buffer_bytes / (static_cast<std::int64_t>(sizeof(Candidate)) * problem.capacity);
-  const std::int64_t largest = std::clamp<std::int64_t>(by_buffers, compact_panel, 240);
+  constexpr std::int64_t task_bytes = 512 << 10;  // half of a second-level cache
+  const std::int64_t largest = std::clamp<std::int64_t>(
+      task_bytes / problem.bytes_a_query() / compact_panel * compact_panel, compact_panel, 240);
   // As many tasks on one thread as on another, where there are few.
   const std::int64_t rounds = divide_up(n_queries, n_threads * largest);
   const std::int64_t block =
@@ -79,7 +78,6 @@ std::vector<std::int64_t> scan_by_queries(const CompactProblem& problem, std::in
   std::vector<std::vector<std::int64_t>> left(static_cast<std::size_t>(n_tasks));
   parallel_for(n_tasks, n_threads, [&](std::int64_t task, std::int64_t) {
     CompactScanner scanner(problem, task * block, std::min(block, n_queries - task * block));
-    scanner.start_thresholds();
     scanner.scan(0, problem.items.n_blocks());
     scanner.finish([&](std::int64_t query, std::span<const Candidate> best) {
       write_ranking(best, ranking.indices.row(query), ranking.scores.row(query), problem.k);
@@ -95,9 +93,8 @@ std::vector<std::int64_t> scan_by_queries(const CompactProblem& problem, std::in
 }  // namespace
 
 std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactItems& items,
-                                       MatrixView<const float> queries, const Filters& filters,
-                                       const Admissible& admissible, std::int64_t n_threads, bool may_give_up,
-                                       const RankingView& ranking) {
+                                       MatrixView<const float> queries, const Filters& filters, std::int64_t n_threads,
+                                       bool may_give_up, const RankingView& ranking) {
   const std::int64_t k = ranking.indices.cols();
   const BlockFilter block_filter(items, filters);
   const CompactProblem problem{.index = index,
@@ -107,7 +104,6 @@ std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactItem
                                .block_filter = block_filter,
                                .kernels = kernels(),
                                .k = k,
-                               .capacity = TopSelector::capacity(k, std::max<std::int64_t>(admissible.count(), 1)),
                                .may_give_up = may_give_up,
                                .shared = {}};
   const std::int64_t work = queries.rows() * index.n_items() * std::max<std::int64_t>(index.n_factors(), 1);

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/candidates.hpp"
 #include "cpu/compact_items.hpp"
 
 namespace recsys::cpu {
@@ -16,7 +15,7 @@ namespace recsys::cpu {
 // bound does not cover and, with `may_give_up`, those of which so many items survive that the float32 path is faster.
 [[nodiscard]] std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactItems& items,
                                                      MatrixView<const float> queries, const Filters& filters,
-                                                     const Admissible& admissible, std::int64_t n_threads,
-                                                     bool may_give_up, const RankingView& ranking);
+                                                     std::int64_t n_threads, bool may_give_up,
+                                                     const RankingView& ranking);
 
 }  // namespace recsys::cpu

@@ -3,74 +3,48 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
 
 namespace recsys::cpu {
 namespace {
 
 constexpr std::int64_t block_items = CompactItems::block_items;
 constexpr float minus_infinity = TopSelector::initial_threshold;
+constexpr std::int64_t overrun = 16;  // entries that a kernel may write behind the last
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t interval(std::int64_t k) { return std::max<std::int64_t>(64, k); }
+
+// As an integer that orders as scores do, then as ranks_before breaks ties.
+std::int64_t key_of(const Candidate& candidate) {
+  const auto bits = std::bit_cast<std::int32_t>(candidate.score + 0.0F);  // -0 ties with 0
+  const std::int32_t order = bits ^ ((bits >> 31) & 0x7FFFFFFF);
+  return static_cast<std::int64_t>(order) * (std::int64_t{1} << 32) + (0x7FFFFFFF - candidate.item);
+}
 
 }  // namespace
+
+std::int64_t CompactProblem::roomy() const { return 4 * k + 64; }
+
+std::int64_t CompactProblem::capacity() const {
+  return std::min(roomy() + interval(k), items.n_blocks() * block_items) + block_items + overrun;
+}
+
+std::int64_t CompactProblem::bytes_a_query() const {
+  return 12 * capacity() + 5 * index.n_factors() + Exclusion::bytes_a_query(items, filters);
+}
 
 CompactScanner::CompactScanner(const CompactProblem& problem, std::int64_t first_query, std::int64_t n_queries)
     : problem_(problem),
       first_query_(first_query),
+      roomy_(problem.roomy()),
+      capacity_(problem.capacity()),
       exclusion_(problem.items, problem.filters, first_query, n_queries),
-      scores_(static_cast<std::size_t>(n_queries * problem.capacity)),
-      found_(scores_.size()),
+      lower_(checked_product(n_queries, capacity_)),
+      upper_(n_queries * capacity_),
+      positions_(n_queries * capacity_),
       codes_(n_queries * problem.items.n_groups() * 4),
       unit_factors_(problem.index.metric() == Metric::cosine ? n_queries * problem.index.n_factors() : 0) {
   opens_.reserve(static_cast<std::size_t>(n_queries));  // pointers to them are kept
   for (std::int64_t slot = 0; slot < n_queries; ++slot) open(slot);
-}
-
-void CompactScanner::start_thresholds() {
-  const CompactItems& items = problem_.items;
-  // Four groups an item sought, and a few blocks a row of groups.
-  const std::int64_t n_rows = divide_up(4 * problem_.k, compact_lanes);
-  const std::int64_t n_full = problem_.index.n_items() / block_items;
-  if (n_rows > n_full / 2 || opens_.empty()) return;
-  const std::int64_t n_blocks = std::clamp(n_full / 8, n_rows, 8 * n_rows);
-  const std::int64_t n_groups = n_rows * compact_lanes;
-  std::vector<float> bounds(opens_.size() * static_cast<std::size_t>(n_groups),
-                            -std::numeric_limits<float>::infinity());
-  const CompactQuery* panel[compact_panel];
-  alignas(64) std::int32_t maxima[compact_panel * compact_lanes];
-  const auto n_opens = static_cast<std::int64_t>(opens_.size());
-  for (std::int64_t b = 0; b < n_blocks; ++b) {
-    const CompactBlock block = items.block(b);
-    // In units of t and the largest s, since float32 need not hold s itself.
-    const auto unit = static_cast<float>(1 / (block.inverse_scale * items.largest_scale()));
-    for (std::int64_t first = 0; first < n_opens; first += compact_panel) {
-      const std::int64_t n = std::min(compact_panel, n_opens - first);
-      Open* opens = opens_.data() + first;
-      for (std::int64_t q = 0; q < n; ++q) panel[q] = &opens[q].encoded.compact;
-      problem_.kernels.block_maxima(&block, items.n_groups(), panel, n, maxima);
-      for (std::int64_t q = 0; q < n; ++q) {
-        const auto slack = static_cast<float>(block.code_norm * panel[q]->residual + block.error * panel[q]->norm +
-                                              block.bias_slack * panel[q]->inverse_scale + 2);
-        float* row = bounds.data() + (first + q) * n_groups + b % n_rows * compact_lanes;
-        for (std::int64_t lane = 0; lane < compact_lanes; ++lane) {
-          const float bound = (static_cast<float>(maxima[q * compact_lanes + lane]) - slack) * unit;
-          row[lane] = std::max(row[lane], bound);
-        }
-      }
-    }
-  }
-  for (std::int64_t at = 0; at < n_opens; ++at) {
-    Open& open = opens_[static_cast<std::size_t>(at)];
-    const std::int64_t rank = problem_.k + n_inadmissible(open, n_blocks);
-    if (rank > n_groups) continue;
-    const std::span<const float> of_query(bounds.data() + at * n_groups, static_cast<std::size_t>(n_groups));
-    const double value = reached_by(of_query, rank) * items.largest_scale() / open.encoded.inverse_scale;
-    const double slack = 0x1p-18 * (open.encoded.reach * items.norm_from(0) + items.largest_bias()) +
-                         2 * absolute_rounding(problem_.index.n_factors());
-    const auto threshold = static_cast<float>(value - slack);
-    if (threshold > open.threshold) announce(open, threshold);
-  }
 }
 
 void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block) {
@@ -78,23 +52,27 @@ void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block) {
   for (Open& open : opens_) {
     if (!open.given_up) active_.push_back(&open);
   }
-  std::uint64_t survivors[compact_panel];
-  const CompactQuery* panel[compact_panel];
+  CompactQuery* panel[compact_panel];
+  std::uint64_t words[compact_panel];
   for (std::int64_t b = first_block; b < last_block; ++b) {
-    const std::uint64_t admissible = problem_.block_filter.word(b);
     if (b == first_block || b % blocks_a_check == 0) close_finished(b);
     if (active_.empty()) return;
     n_scanned_ += block_items;
+    const std::uint64_t admissible = problem_.block_filter.word(b);
     if (admissible == 0) continue;
     const CompactBlock block = problem_.items.block(b);
     const auto n_active = static_cast<std::int64_t>(active_.size());
     for (std::int64_t first = 0; first < n_active; first += compact_panel) {
       const std::int64_t n = std::min(compact_panel, n_active - first);
       Open* const* opens = active_.data() + first;
-      for (std::int64_t q = 0; q < n; ++q) panel[q] = &opens[q]->encoded.compact;
-      problem_.kernels.scan_block(&block, problem_.items.n_groups(), panel, n, survivors);
       for (std::int64_t q = 0; q < n; ++q) {
-        if ((survivors[q] & admissible) != 0) take(*opens[q], b, survivors[q] & admissible);
+        panel[q] = &opens[q]->encoded.compact;
+        words[q] = exclusion_.remove(opens[q]->slot, b, admissible);
+      }
+      problem_.kernels.scan_block(&block, problem_.items.n_groups(), panel, n, words,
+                                  static_cast<std::int32_t>(b * block_items));
+      for (std::int64_t q = 0; q < n; ++q) {
+        if (panel[q]->n_found >= opens[q]->n_selecting) select(*opens[q]);
       }
     }
   }
@@ -106,11 +84,7 @@ bool CompactScanner::any_open(std::int64_t b) {
 }
 
 void CompactScanner::tighten() {
-  for (Open& open : opens_) {
-    rescore(open);
-    open.selector.tighten();
-    raise(open);
-  }
+  for (Open& open : opens_) tighten(open);
 }
 
 void CompactScanner::open(std::int64_t slot) {
@@ -123,28 +97,20 @@ void CompactScanner::open(std::int64_t slot) {
     left_.push_back(query);
     return;
   }
-  const auto start = static_cast<std::size_t>(slot * problem_.capacity);
-  const auto size = static_cast<std::size_t>(problem_.capacity);
-  const AnyOrderSelector selector(std::span<float>(scores_).subspan(start, size),
-                                  std::span<std::int32_t>(found_).subspan(start, size), problem_.k);
+  encoded.compact.lower = lower_.data() + slot * capacity_;
+  encoded.compact.upper = upper_.data() + slot * capacity_;
+  encoded.compact.positions = positions_.data() + slot * capacity_;
+  const double slack = bound_rounding(encoded.reach * problem_.items.norm_from(0) + problem_.items.largest_bias(),
+                                      problem_.index.n_factors());
   opens_.push_back(Open{.encoded = encoded,
                         .lowered = 0,
                         .threshold = minus_infinity,
-                        .selector = selector,
+                        .slack = slack,
                         .query = query,
                         .slot = slot,
                         .given_up = false,
                         .n_rescored = 0,
-                        .n_pushed = 0,
-                        .n_pending = 0,
-                        .pending = {}});
-}
-
-// Items of the first blocks that may not be returned, or more.
-std::int64_t CompactScanner::n_inadmissible(const Open& open, std::int64_t n_blocks) const {
-  std::int64_t n = exclusion_.count(open.slot, n_blocks);
-  for (std::int64_t b = 0; b < n_blocks; ++b) n += block_items - std::popcount(problem_.block_filter.word(b));
-  return n;
+                        .n_selecting = std::min(roomy_, problem_.k + interval(problem_.k))});
 }
 
 void CompactScanner::close_finished(std::int64_t b) {
@@ -161,51 +127,117 @@ void CompactScanner::close_finished(std::int64_t b) {
   });
 }
 
-void CompactScanner::take(Open& open, std::int64_t b, std::uint64_t survivors) {
-  survivors = exclusion_.remove(open.slot, b, survivors);
-  for (; survivors != 0; survivors &= survivors - 1) {
-    const std::int64_t position = b * block_items + std::countr_zero(survivors);
-    const float* row = problem_.items.row(position);
-    for (std::int64_t f = 0; f < problem_.index.n_factors(); f += 16) __builtin_prefetch(row + f);
-    open.pending[open.n_pending++] = static_cast<std::int32_t>(position);
-    if (open.n_pending == compact_batch) rescore(open);
-  }
-  if (open.threshold == minus_infinity) {
-    rescore(open);
-    open.selector.tighten();
-    raise(open);
-  }
+// Makes room, at least for a block more.
+void CompactScanner::select(Open& open) {
+  const CompactQuery& compact = open.encoded.compact;
+  tighten(open);
+  if (compact.n_found > roomy_) refine(open);
+  if (compact.n_found > roomy_) cut(open);
+  open.n_selecting = compact.n_found + interval(problem_.k);
 }
 
-void CompactScanner::rescore(Open& open) {
-  const std::int64_t n = open.n_pending;
-  if (n == 0) return;
+// Raises the threshold to about the k-th largest lower bound, which is returned, where there are as many.
+float CompactScanner::tighten(Open& open) {
+  CompactQuery& compact = open.encoded.compact;
+  if (compact.n_found < problem_.k) return minus_infinity;
+  const float reached = problem_.kernels.reached_by(compact.lower, compact.n_found, problem_.k);
+  const auto threshold = static_cast<float>(static_cast<double>(reached) - open.slack);
+  if (threshold > open.threshold) announce(open, threshold);
+  problem_.kernels.keep_reaching(&compact, static_cast<float>(static_cast<double>(open.threshold) - open.slack));
+  return reached;
+}
+
+// Scores all that still may be among the k best: first the most likely, since those raise the threshold that spares
+// others.
+void CompactScanner::refine(Open& open) {
+  const float reached = tighten(open);
+  rescore(open, reached);
+  tighten(open);
+  rescore(open, minus_infinity);
+  tighten(open);
+}
+
+// Scores the items found whose lower bounds are not less.
+void CompactScanner::rescore(Open& open, float least) {
+  const CompactQuery& compact = open.encoded.compact;
+  std::int64_t places[compact_batch];
+  std::int64_t n = 0;
+  for (std::int64_t place = 0; place < compact.n_found; ++place) {
+    places[n] = place;
+    n += compact.positions[place] >= 0 && compact.lower[place] >= least ? 1 : 0;
+    if (n == compact_batch) {
+      score_batch(open, places, n);
+      n = 0;
+    }
+  }
+  if (n > 0) score_batch(open, places, n);
+}
+
+void CompactScanner::score_batch(Open& open, const std::int64_t* places, std::int64_t n) {
+  const CompactQuery& compact = open.encoded.compact;
+  const CompactItems& items = problem_.items;
   const float* rows[compact_batch];
   alignas(64) float scores[compact_batch];
-  for (std::int64_t i = 0; i < compact_batch; ++i) rows[i] = problem_.items.row(open.pending[i < n ? i : 0]);
+  for (std::int64_t i = 0; i < compact_batch; ++i) rows[i] = items.row(compact.positions[places[i < n ? i : 0]]);
   problem_.kernels.score_rows(rows, open.encoded.factors, problem_.index.n_factors(), scores);
-  open.n_pending = 0;
-  open.n_rescored += n;
   for (std::int64_t i = 0; i < n; ++i) {
-    const std::int32_t item = problem_.items.item(open.pending[i]);
+    std::int32_t& position = compact.positions[places[i]];
+    const std::int64_t item = items.item(position);
     if (problem_.index.has_bias()) {
       scores[i] += problem_.index.bias(item / ItemIndex::tile_items)[item % ItemIndex::tile_items];
     }
-    if (scores[i] >= open.threshold) {
-      open.selector.push({scores[i], item});
-      ++open.n_pushed;
-    }
+    compact.lower[places[i]] = scores[i];
+    compact.upper[places[i]] = scores[i];
+    position = ~position;
   }
-  if (open.n_pushed >= pushes_a_cut()) {
-    open.selector.tighten();
-    open.n_pushed = 0;
-  }
-  raise(open);
+  open.n_rescored += n;
 }
 
-void CompactScanner::raise(Open& open) {
-  if (!(open.selector.threshold() > open.threshold)) return;
-  announce(open, open.selector.threshold());
+std::int64_t CompactScanner::position(const Open& open, std::int64_t place) const {
+  const std::int32_t position = open.encoded.compact.positions[place];
+  return position < 0 ? ~position : position;
+}
+
+// Exactly k, where many scores are equal, or nearly.
+void CompactScanner::cut(Open& open) {
+  CompactQuery& compact = open.encoded.compact;
+  found_.resize(static_cast<std::size_t>(compact.n_found));
+  for (std::int64_t i = 0; i < compact.n_found; ++i) {
+    found_[static_cast<std::size_t>(i)] = {compact.lower[i], problem_.items.item(position(open, i))};
+  }
+  const auto last = found_.begin() + (problem_.k - 1);
+  std::nth_element(found_.begin(), last, found_.end(), RanksBefore{});
+  for (std::int64_t i = 0; i < problem_.k; ++i) {
+    const Candidate& candidate = found_[static_cast<std::size_t>(i)];
+    compact.lower[i] = candidate.score;
+    compact.upper[i] = candidate.score;
+    compact.positions[i] = ~static_cast<std::int32_t>(problem_.items.position(candidate.item));
+  }
+  compact.n_found = problem_.k;
+  if (last->score > open.threshold) announce(open, last->score);
+}
+
+std::span<const Candidate> CompactScanner::best_of(Open& open) {
+  const CompactQuery& compact = open.encoded.compact;
+  refine(open);
+  const auto n_found = static_cast<std::size_t>(compact.n_found);
+  found_.resize(n_found);
+  for (std::size_t i = 0; i < n_found; ++i) {
+    found_[i] = {compact.lower[i], problem_.items.item(position(open, static_cast<std::int64_t>(i)))};
+  }
+  const std::size_t n = std::min(n_found, static_cast<std::size_t>(problem_.k));
+  constexpr std::size_t most_ranked = 256;
+  if (n_found > most_ranked) {
+    sort_best(found_.begin(), found_.end(), static_cast<std::int64_t>(n));
+    return std::span<const Candidate>(found_).first(n);
+  }
+  std::int64_t keys[most_ranked];
+  std::int64_t ranks[most_ranked];
+  for (std::size_t i = 0; i < n_found; ++i) keys[i] = key_of(found_[i]);
+  problem_.kernels.rank_keys(keys, compact.n_found, ranks);
+  best_.resize(n_found);
+  for (std::size_t i = 0; i < n_found; ++i) best_[static_cast<std::size_t>(ranks[i])] = found_[i];
+  return std::span<const Candidate>(best_).first(n);
 }
 
 // Sets a threshold and tells the other threads.
@@ -228,7 +260,7 @@ void CompactScanner::set_threshold(Open& open, float threshold) {
   const auto exact = static_cast<double>(threshold);
   open.threshold = threshold;
   open.lowered = exact - std::abs(exact) * 0x1p-22 - absolute_rounding(problem_.index.n_factors());
-  open.encoded.compact.threshold = open.lowered * open.encoded.inverse_scale;
+  open.encoded.compact.threshold = open.lowered * open.encoded.compact.inverse_scale;
 }
 
 }  // namespace recsys::cpu

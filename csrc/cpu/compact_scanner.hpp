@@ -1,7 +1,9 @@
 // One thread's share of a compact scan: a range of queries against any ranges of blocks.
 //
-// Blocks are in the outer loop, the queries still open in the inner one, 6 a kernel call.  Survivors are rescored 16 at
-// a time in float32, which raises the query's threshold.
+// Blocks are in the outer loop, the queries still open in the inner one, 6 a kernel call.  What the kernel cannot rule
+// out is kept with a lower and an upper bound of its score.  Once enough has come together, the k-th largest lower
+// bound is a threshold: it rules out what reaches it with no bound, here and in the blocks to come.  Only what is left
+// at the end is scored in float32; earlier where the bounds are too loose to tell items apart.
 #pragma once
 
 #include <atomic>
@@ -25,10 +27,15 @@ struct CompactProblem {
   const BlockFilter& block_filter;
   const KernelTable& kernels;
   std::int64_t k;
-  std::int64_t capacity;
   bool may_give_up;
   // The best threshold that any thread has reached, one a query; empty where threads share no query.
   std::span<std::atomic<float>> shared;
+
+  // Items found that a query has room for between selections, and in all.
+  [[nodiscard]] std::int64_t roomy() const;
+  [[nodiscard]] std::int64_t capacity() const;
+  // Bytes that one query takes while it is open.
+  [[nodiscard]] std::int64_t bytes_a_query() const;
 };
 
 class CompactScanner {
@@ -37,9 +44,6 @@ class CompactScanner {
 
   // Queries whose numbers the bound does not cover, and those given up.
   [[nodiscard]] const std::vector<std::int64_t>& left() const { return left_; }
-
-  // Gives the queries a first threshold, from lower bounds of the scores in the first blocks.
-  void start_thresholds();
 
   // Blocks may be scanned in any order, but only later ones allow to stop early.
   void scan(std::int64_t first_block, std::int64_t last_block);
@@ -50,13 +54,11 @@ class CompactScanner {
   // Makes the thresholds reached so far known to the other threads.
   void tighten();
 
-  // Calls done(query, best): once for every query answered.
+  // Calls done(query, best): once for every query answered, the best k or fewer in order.
   template <typename Done>
   void finish(Done&& done) {
     for (Open& open : opens_) {
-      if (open.given_up) continue;
-      rescore(open);
-      done(open.query, open.selector.finish(best_));
+      if (!open.given_up) done(open.query, best_of(open));
     }
   }
 
@@ -68,37 +70,42 @@ class CompactScanner {
     EncodedQuery encoded;
     double lowered;   // T less its slack, 0 at first
     float threshold;  // T
-    AnyOrderSelector selector;
+    double slack;     // of bounds kept in float32
     std::int64_t query;
     std::int64_t slot;  // of the range
     bool given_up;
-    std::int64_t n_rescored;
-    std::int64_t n_pushed;  // since the threshold rose
-    std::int64_t n_pending;
-    std::int32_t pending[compact_batch];  // positions
+    std::int64_t n_rescored;   //
+    std::int64_t n_selecting;  // items found that make it worth to select among them
   };
 
   void open(std::int64_t slot);
-  [[nodiscard]] std::int64_t n_inadmissible(const Open& open, std::int64_t n_blocks) const;
   void close_finished(std::int64_t b);
-  void take(Open& open, std::int64_t b, std::uint64_t survivors);
-  void rescore(Open& open);
-  [[nodiscard]] std::int64_t pushes_a_cut() const { return std::max<std::int64_t>(8, problem_.k / 2); }
-  void raise(Open& open);
+  void select(Open& open);
+  float tighten(Open& open);
+  void refine(Open& open);
+  void rescore(Open& open, float least);
+  void score_batch(Open& open, const std::int64_t* places, std::int64_t n);
+  void cut(Open& open);
+  std::span<const Candidate> best_of(Open& open);
+  std::int64_t position(const Open& open, std::int64_t place) const;
   void announce(Open& open, float threshold);
   void adopt(Open& open);
   void set_threshold(Open& open, float threshold);
 
   const CompactProblem& problem_;
   std::int64_t first_query_;
+  std::int64_t roomy_;
+  std::int64_t capacity_;
   Exclusion exclusion_;
-  std::vector<float> scores_;
-  std::vector<std::int32_t> found_;
+  AlignedBuffer<float> lower_;
+  AlignedBuffer<float> upper_;
+  AlignedBuffer<std::int32_t> positions_;
   AlignedBuffer<std::int8_t> codes_;
   AlignedBuffer<float> unit_factors_;
   std::vector<Open> opens_;
   std::vector<Open*> active_;
   std::vector<std::int64_t> left_;
+  std::vector<Candidate> found_;
   std::vector<Candidate> best_;
   std::int64_t n_scanned_ = 0;
 };

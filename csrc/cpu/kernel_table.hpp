@@ -28,27 +28,33 @@ struct BprTriple {
 inline constexpr std::int64_t compact_block_items = 64;
 inline constexpr std::int64_t compact_panel = 6;
 inline constexpr std::int64_t compact_batch = 16;
-inline constexpr std::int64_t compact_lanes = 16;  // maxima a block
 
 // A block of items; the letters are those of compact_items.hpp.
 struct CompactBlock {
   const std::uint8_t* codes;  // c + 128: [groups of 4 factors, 64, 4]
   const float* bias;          // [64], or null
+  double scale;               // s
   double inverse_scale;       // 1 / s
   double code_norm;           // M
   double error;               // E
   double bias_slack;          // B, 0 without a bias
 };
 
-// A query, in units of its scale t.
+// A query, in units of its scale t, and the items found for it.
 struct CompactQuery {
   const std::int8_t* codes;  // p
   double threshold;          // (T less its slack) / t
   double residual;           // ||w|| / t
   double norm;               // ||q|| / t
-  double offset;             // 128 sum p, less the slack for rounding
+  double scale;              // t
   double inverse_scale;      // 1 / t
-  std::int32_t code_shift;   // 128 sum p
+  std::int32_t code_sum;     // sum p
+  // Items that may be among the best: bounds of their scores, and where in CompactItems they are; the complement of
+  // that once they have been scored and both bounds are the score.
+  float* lower;
+  float* upper;
+  std::int32_t* positions;
+  std::int64_t n_found;
 };
 
 struct KernelTable {
@@ -62,12 +68,16 @@ struct KernelTable {
   // The compact scan (compact-inl.hpp): bound of a query's codes, and whether the scan is faster than score_tile here.
   std::int32_t compact_limit;
   bool compact_pays;
-  // Bit i of survivors[q] says that item i may score at least the threshold of query q; up to 6 queries.
-  void (*scan_block)(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
-                     std::int64_t n_queries, std::uint64_t* survivors);
-  // Largest <p, c> + b / (s t) of the items i, i + 16, i + 32 and i + 48 of a block: maxima [n_queries, 16].
-  void (*block_maxima)(const CompactBlock* block, std::int64_t n_groups, const CompactQuery* const* queries,
-                       std::int64_t n_queries, std::int32_t* maxima);
+  // Appends to each of up to 6 queries the items of the block that may score at least its threshold, out of those whose
+  // bits are set in words[q].  `position` is that of the block's first item.
+  void (*scan_block)(const CompactBlock* block, std::int64_t n_groups, CompactQuery* const* queries,
+                     std::int64_t n_queries, const std::uint64_t* words, std::int32_t position);
+  // A value that at least `rank` of n finite values reach, and few more; 1 <= rank <= n.
+  float (*reached_by)(const float* values, std::int64_t n, std::int64_t rank);
+  // Keeps, in order, the items found whose upper bound reaches the threshold.
+  void (*keep_reaching)(CompactQuery* query, float threshold);
+  // rank[i] is how many of n different keys are larger than key i.  Cost O(n^2): for a few hundred.
+  void (*rank_keys)(const std::int64_t* keys, std::int64_t n, std::int64_t* rank);
   // Scores [16] of 16 rows, without bias, in the bits of score_tile.  Rows are padded to a multiple of 4 factors.
   void (*score_rows)(const float* const* rows, const float* query, std::int64_t n_factors, float* scores);
   // sum [n] += factor * row [n].

@@ -5,6 +5,8 @@
 #include "cpu/bpr-inl.hpp"
 #include "cpu/cg-inl.hpp"
 #include "cpu/compact-inl.hpp"
+#include "cpu/compact_rescore-inl.hpp"
+#include "cpu/compact_select-inl.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/simd.hpp"
 #include "cpu/slim-inl.hpp"
@@ -21,7 +23,9 @@ const KernelTable& table() {
       .compact_limit = compact_limit,
       .compact_pays = compact_pays,
       .scan_block = scan_block,
-      .block_maxima = block_maxima,
+      .reached_by = reached_by,
+      .keep_reaching = keep_reaching,
+      .rank_keys = rank_keys,
       .score_rows = score_rows,
       .add_scaled = add_scaled,
       .add_scaled_sparse = add_scaled_sparse,

@@ -1,9 +1,8 @@
 // Selection of the k best candidates out of a stream, and the order rule.
 //
 // Where candidates arrive in ascending item order, one that does not score strictly above the k-th best so far is
-// beaten, by score or by index, by k others, and `threshold()` lets a kernel drop it without looking further.  In any
-// other order, for which AnyOrderSelector is, only a score strictly below the threshold may be dropped.  Those that
-// pass are buffered; when the buffer of about 2 k is full, nth_element cuts it to k and raises the threshold. Cost:
+// beaten, by score or by index, by k others, and `threshold()` lets a kernel drop it without looking further.  Those
+// that pass are buffered; when the buffer of about 2 k is full, nth_element cuts it to k and raises the threshold. Cost:
 // O(1) a candidate that passes, of which a stream in random order has about k ln(n / k).
 #pragma once
 
@@ -79,99 +78,6 @@ class TopSelector {
   std::int64_t k_;
   std::int64_t size_ = 0;
   float threshold_ = initial_threshold;
-};
-
-// A value that at least `rank` of the finite `values` reach, and few more, 1 <= rank <= n.  Bisection by counting,
-// which the compiler turns into vector code, takes a fraction of what nth_element does on a few hundred numbers.
-inline float reached_by(std::span<const float> values, std::int64_t rank) {
-  float low = values[0];
-  float high = values[0];
-  for (const float value : values) {
-    low = value < low ? value : low;
-    high = value > high ? value : high;
-  }
-  for (int step = 0; step < 16; ++step) {
-    const float middle = low + (high - low) / 2;
-    std::int32_t n = 0;
-    for (const float value : values) n += value >= middle ? 1 : 0;
-    if (n < rank) {
-      high = middle;
-    } else {
-      low = middle;
-      if (n <= rank + rank / 32) break;
-    }
-  }
-  return low;
-}
-
-// The k best candidates out of finite scores that arrive in any order.
-class AnyOrderSelector {
- public:
-  // `scores` and `items` have TopSelector::capacity(k, n) entries.
-  AnyOrderSelector(std::span<float> scores, std::span<std::int32_t> items, std::int64_t k)
-      : scores_(scores), items_(items), k_(static_cast<std::size_t>(k)) {}
-
-  // Candidates scoring less may be dropped.
-  [[nodiscard]] float threshold() const { return threshold_; }
-
-  void push(Candidate candidate) {
-    if (size_ == scores_.size()) {
-      tighten();
-      if (size_ > k_ + (scores_.size() - k_) / 2) cut();
-      if (candidate.score < threshold_) return;
-    }
-    scores_[size_] = candidate.score;
-    items_[size_++] = candidate.item;
-  }
-
-  // Raises the threshold to about the k-th best so far, where there are as many.
-  void tighten() {
-    if (size_ < k_) return;
-    const float reached = reached_by(scores_.first(size_), static_cast<std::int64_t>(k_));
-    if (!(reached > threshold_)) return;
-    threshold_ = reached;
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < size_; ++i) {
-      scores_[kept] = scores_[i];
-      items_[kept] = items_[i];
-      kept += scores_[i] >= reached ? 1 : 0;
-    }
-    size_ = kept;
-  }
-
-  // The best k or fewer, in order.
-  std::span<const Candidate> finish(std::vector<Candidate>& scratch) const {
-    copy_to(scratch);
-    const std::size_t n = std::min(size_, k_);
-    sort_best(scratch.begin(), scratch.end(), static_cast<std::int64_t>(n));
-    return std::span<const Candidate>(scratch).first(n);
-  }
-
- private:
-  // Exactly k, where many scores are equal.
-  void cut() {
-    std::vector<Candidate> candidates;
-    copy_to(candidates);
-    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::int64_t>(k_) - 1, candidates.end(),
-                     RanksBefore{});
-    threshold_ = candidates[k_ - 1].score;
-    size_ = k_;
-    for (std::size_t i = 0; i < k_; ++i) {
-      scores_[i] = candidates[i].score;
-      items_[i] = candidates[i].item;
-    }
-  }
-
-  void copy_to(std::vector<Candidate>& candidates) const {
-    candidates.resize(size_);
-    for (std::size_t i = 0; i < size_; ++i) candidates[i] = {scores_[i], items_[i]};
-  }
-
-  std::span<float> scores_;
-  std::span<std::int32_t> items_;
-  std::size_t k_;
-  std::size_t size_ = 0;
-  float threshold_ = TopSelector::initial_threshold;
 };
 
 // Writes one row of a ranking: `best` in order, then padding.

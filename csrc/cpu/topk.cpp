@@ -359,8 +359,8 @@ void topk(const ItemIndex& index, MatrixView<const float> queries, const Filters
     float32_topk(index, queries, filters, admissible, n_threads, ranking);
     return;
   }
-  const std::vector<std::int64_t> left = cpu::compact_topk(index, index.compact(), queries, filters, admissible,
-                                                           n_threads, method == Method::automatic, ranking);
+  const std::vector<std::int64_t> left =
+      cpu::compact_topk(index, index.compact(), queries, filters, n_threads, method == Method::automatic, ranking);
   if (method == Method::automatic) {
     index.experience().n_scanned.fetch_add(n_queries, std::memory_order_relaxed);
     index.experience().n_given_up.fetch_add(static_cast<std::int64_t>(left.size()), std::memory_order_relaxed);

@@ -1,15 +1,23 @@
 // Owner of an uninitialized array that starts on a cache line.  Move-only; elements are trivial types.
+//
+// A large one starts on a huge page and asks the system for more of them: scattered reads would spend most of their
+// time on translating addresses.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <type_traits>
 
 #include "recsys/views.hpp"
 
 namespace recsys {
+namespace detail {
+
+void* allocate_aligned(std::size_t bytes);
+void free_aligned(void* data, std::size_t bytes);
+
+}  // namespace detail
 
 template <typename T>
 class AlignedBuffer {
@@ -17,18 +25,18 @@ class AlignedBuffer {
 
  public:
   AlignedBuffer() = default;
-  explicit AlignedBuffer(std::int64_t size)
-      : data_(static_cast<T*>(::operator new(
-            static_cast<std::size_t>(checked_product(size, static_cast<std::int64_t>(sizeof(T)))), alignment))),
-        size_(size) {}
+  explicit AlignedBuffer(std::int64_t size) : size_(size) {
+    const auto bytes = static_cast<std::size_t>(checked_product(size, static_cast<std::int64_t>(sizeof(T))));
+    data_ = {static_cast<T*>(detail::allocate_aligned(bytes)), Free{bytes}};
+  }
 
   [[nodiscard]] T* data() const { return data_.get(); }
   [[nodiscard]] std::int64_t size() const { return size_; }
 
  private:
-  static constexpr std::align_val_t alignment{64};
   struct Free {
-    void operator()(T* data) const { ::operator delete(data, alignment); }
+    std::size_t bytes = 0;
+    void operator()(T* data) const { detail::free_aligned(data, bytes); }
   };
 
   std::unique_ptr<T, Free> data_;
