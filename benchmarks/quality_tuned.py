@@ -1,0 +1,89 @@
+"""How well the classical models rank with default and with tuned settings.
+
+Run with RECSYS_DATA_DIR set to a folder that holds ml-latest-small and beauty-s3rec, or let MovieLens be downloaded:
+
+    python benchmarks/quality_tuned.py [--data ml-latest-small beauty] [--models als ease] [--trials 30] [--output DIR]
+
+Every model is tuned by ``recsys_core.tuning.tune`` for NDCG@10 on a validation part of the training part, and measured
+once on the test part, with its default and with the best settings, after fitting them on the whole training part.
+MovieLens: 20% of each user's ratings are the test part, and 20% of the rest the validation part.  Beauty: each user's
+last and last but one event.  A model of more than 10 seconds a trial gets a third of the trials.  Studies are kept in DIR,
+so that a second run only measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import recsys_core
+from recsys_core import create, evaluate, load_dataset
+from recsys_core.data import split_leave_last, split_random
+from recsys_core.metrics import Evaluation
+from recsys_core.registry import default_registry
+from recsys_core.tuning import Trial, tune
+
+SPLITS = {"ml-latest-small": split_random, "beauty": split_leave_last}
+VALIDATION = {"ml-latest-small": partial(split_random, random_state=1), "beauty": split_leave_last}
+METRICS = ("ndcg", "recall", "coverage")
+SLOW_SECONDS = 10.0
+
+
+def classic_models() -> list[str]:
+    return [entry.spec.name for entry in default_registry().entries() if entry.module == "recsys_classic.plugin"]
+
+
+def cells(evaluation: Evaluation) -> str:
+    low, high = evaluation.interval("ndcg@10")
+    values = evaluation.values
+    return (
+        f"{values['ndcg@10']:.4f} ({low:.4f} to {high:.4f}) | {values['recall@10']:.4f} | {values['coverage@10']:.3f}"
+    )
+
+
+def measure(data: str, name: str, n_trials: int, folder: Path) -> str:
+    split = SPLITS[data](load_dataset(data))
+    started = time.perf_counter()
+
+    def shown(trial: Trial) -> None:
+        print(f"  {data} {name} {trial.number} {trial.state} {trial.value} {trial.seconds:.1f} s", flush=True)
+
+    search = partial(
+        tune, name, split.train, validation=VALIDATION[data], study=folder / f"{data}-{name}.db", on_trial=shown
+    )
+    first = search(n_trials=1)
+    slow = first.trials[0].seconds > SLOW_SECONDS
+    tuning = search(n_trials=max(1, n_trials // 3) if slow else n_trials)
+    seconds = time.perf_counter() - started
+    (folder / f"{data}-{name}.json").write_text(json.dumps(tuning.best_settings, indent=2), encoding="utf-8")
+    default, tuned = (
+        evaluate(create(name, **settings).fit(split.train), split, k=10, metrics=METRICS)
+        for settings in ({}, tuning.best_settings)
+    )
+    settings = ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+                         for key, value in tuning.best_settings.items())  # fmt: skip
+    print(f"  {data} {name}: {len(tuning.trials)} trials, {tuning.counts}, {seconds:.0f} s", flush=True)
+    return f"| {name} | {default.values['ndcg@10']:.4f} | {cells(tuned)} | {len(tuning.trials)} | {settings} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", choices=list(SPLITS), default=list(SPLITS))
+    parser.add_argument("--models", nargs="+", default=classic_models())
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--output", type=Path, default=Path("runs/quality-tuned"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    for data in options.data:
+        rows = [measure(data, name, options.trials, options.output) for name in options.models]
+        print(f"\n{data}, recsys_core {recsys_core.__version__}, {options.trials} trials")
+        print("| model | NDCG@10, default | NDCG@10, tuned (95%) | recall@10 | coverage@10 | trials | settings |")
+        print("|---|---|---|---|---|---|---|")
+        print("\n".join(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
