@@ -2,13 +2,13 @@
 
 Run with RECSYS_DATA_DIR set to a folder that holds ml-latest-small and beauty-s3rec, or let MovieLens be downloaded:
 
-    python benchmarks/quality_tuned.py [--data ml-latest-small beauty] [--models als ease] [--trials 30] [--output DIR]
+    python benchmarks/quality_tuned.py [--data ml-latest-small beauty-s3rec] [--models als ease] [--trials 30] [--output DIR]
 
 Every model is tuned by ``recsys_core.tuning.tune`` for NDCG@10 on a validation part of the training part, and measured
 once on the test part, with its default and with the best settings, after fitting them on the whole training part.
 MovieLens: 20% of each user's ratings are the test part, and 20% of the rest the validation part.  Beauty: each user's
-last and last but one event.  A model of more than 10 seconds a trial gets a third of the trials.  Studies are kept in DIR,
-so that a second run only measures.
+last and last but one event.  A model of more than 10 seconds a trial gets a third of the trials.  Studies are kept in
+DIR, so that a second run only measures.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from recsys_core.metrics import Evaluation
 from recsys_core.registry import default_registry
 from recsys_core.tuning import Trial, tune
 
-SPLITS = {"ml-latest-small": split_random, "beauty": split_leave_last}
-VALIDATION = {"ml-latest-small": partial(split_random, random_state=1), "beauty": split_leave_last}
+SPLITS = {"ml-latest-small": split_random, "beauty-s3rec": split_leave_last}
+VALIDATION = {"ml-latest-small": partial(split_random, random_state=1), "beauty-s3rec": split_leave_last}
 METRICS = ("ndcg", "recall", "coverage")
 SLOW_SECONDS = 10.0
 
