@@ -2,7 +2,8 @@
 
 Run with RECSYS_DATA_DIR set to a folder that holds ml-latest-small and beauty-s3rec, or let MovieLens be downloaded:
 
-    python benchmarks/quality_tuned.py [--data ml-latest-small beauty-s3rec] [--models als ease] [--trials 30] [--output DIR]
+    python benchmarks/quality_tuned.py [--data ml-latest-small beauty-s3rec] [--models als ease] [--trials 30]
+                                       [--output DIR]
 
 Every model is tuned by ``recsys_core.tuning.tune`` for NDCG@10 on a validation part of the training part, and measured
 once on the test part, with its default and with the best settings, after fitting them on the whole training part.

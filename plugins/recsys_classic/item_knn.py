@@ -9,7 +9,7 @@ from pydantic import Field
 from recsys_classic.bases import ItemItemRecommender
 from recsys_classic.item_weighting import bm25, tf_idf, unit_rows
 from recsys_core import Config, Interactions, ItemItemForm, ops
-from recsys_core.models import Progress, SearchChoices, SearchRange
+from recsys_core.models import Progress, SearchChoices, SearchRange, Update
 from recsys_core.types import CSR
 
 __all__ = ["ItemKnn", "ItemKnnConfig"]
@@ -66,6 +66,9 @@ class ItemKnn(ItemItemRecommender):
     O(sum of squared history lengths) time; memory is n_neighbors entries an item.  :mod:`recsys_classic.item_weighting`
     has the weightings' formulas.
 
+    ``partial_fit`` gives what ``fit`` on all interactions gives, in the same time, from the histories that the model
+    keeps.
+
     References
     ----------
     M. Deshpande and G. Karypis, "Item-Based Top-N Recommendation Algorithms", ACM TOIS 22(1), 2004, section 4.1;
@@ -91,6 +94,10 @@ class ItemKnn(ItemItemRecommender):
         weights = ops.item_neighbors(self._vectors(item_users), settings.n_neighbors, n_threads=settings.n_threads)
         progress(1, 1)
         return ItemItemForm(weights, binary=settings.binary)
+
+    def update_form(self, update: Update) -> ItemItemForm:
+        """Compare all items anew: one new event changes the norm, and so the neighbors, of far more than its item."""
+        return self.fit_form(update.interactions(), lambda done, total, form=None: None)
 
     def _vectors(self, item_users: CSR) -> CSR:
         """Vectors whose inner products are the similarities."""

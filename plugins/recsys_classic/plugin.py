@@ -6,6 +6,7 @@ from recsys_core.registry import MetricSpec, RecommenderSpec, RerankerSpec, hook
 
 _KNOWN_USERS = frozenset({"known-users"})
 _HISTORIES = frozenset({"known-users", "histories", "similar-items"})
+_UPDATABLE = frozenset({"partial-fit"})
 
 
 @hookimpl
@@ -17,14 +18,14 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             "recsys_classic.popularity:Popularity",
             "recsys_classic.popularity:PopularityConfig",
             "The most popular items, of all time or of late.",
-            frozenset({"known-users", "histories", "cold-start"}),
+            frozenset({"known-users", "histories", "cold-start"}) | _UPDATABLE,
         ),
         RecommenderSpec(
             "item_knn",
             "recsys_classic.item_knn:ItemKnn",
             "recsys_classic.item_knn:ItemKnnConfig",
             "Nearest items by cosine, tf-idf or BM25.",
-            _HISTORIES,
+            _HISTORIES | _UPDATABLE,
         ),
         RecommenderSpec(
             "ease",
@@ -45,7 +46,7 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             "recsys_classic.als:Als",
             "recsys_classic.als:AlsConfig",
             "Matrix factorization of implicit feedback (Hu et al. 2008).",
-            _HISTORIES,
+            _HISTORIES | _UPDATABLE,
         ),
         RecommenderSpec(
             "explicit_mf",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from recsys_core import Config, Interactions, Recommender, StaticForm
 from recsys_core.errors import DataError
-from recsys_core.models import Progress, SearchChoices
+from recsys_core.models import Progress, SearchChoices, Update
 from recsys_core.types import FloatArray
 
 __all__ = ["Popularity", "PopularityConfig"]
@@ -63,6 +63,9 @@ class Popularity(Recommender):
     O(n log n) time with ``by="users"``, O(n) otherwise.  An item that the window leaves out scores 0 and can still be
     recommended, after all others.
 
+    ``partial_fit`` gives what ``fit`` on all interactions gives, in the same time, from the histories that the model
+    keeps.  These have no times, so that it needs ``window_days`` and ``half_life_days`` to be None.
+
     Examples
     --------
     >>> from recsys_core import Interactions
@@ -82,6 +85,16 @@ class Popularity(Recommender):
         scores = np.bincount(interactions.item_index, weights=weight, minlength=interactions.n_items)
         progress(1, 1)
         return StaticForm(scores.astype(np.float32))
+
+    def update_form(self, update: Update) -> StaticForm:
+        """Count the new events, too."""
+        for setting in ("window_days", "half_life_days"):
+            if getattr(self.config, setting) is not None:
+                raise DataError(
+                    f"partial_fit: expected {setting} to be None, since the times of earlier events are not kept; fit "
+                    "again on all interactions."
+                )
+        return self.fit_form(update.interactions(), lambda done, total, form=None: None)
 
     @property
     def scores_(self) -> FloatArray:

@@ -16,10 +16,10 @@ __all__ = ["Slim", "SlimConfig"]
 class SlimConfig(Config):
     """Settings of :class:`Slim`."""
 
-    l1: Annotated[float, SearchRange(0.1, 50.0, log=True)] = Field(
+    l1: Annotated[float, SearchRange(0.5, 50.0, log=True)] = Field(
         5.0, ge=0, description="L1 penalty: larger means fewer weights."
     )
-    l2: Annotated[float, SearchRange(1.0, 2000.0, log=True)] = Field(
+    l2: Annotated[float, SearchRange(5.0, 2000.0, log=True)] = Field(
         50.0, ge=0, description="L2 penalty: larger means smaller weights."
     )
     n_iterations: int = Field(

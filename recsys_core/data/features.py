@@ -92,8 +92,6 @@ def with_described(table: Any, ids: IdMap, part: str, column: str | None = None)
     table, ids, part, column
         As for :func:`align_features`, which also says what is wrong with a table: here a faulty one adds nothing.
     """
-    from recsys_core.data.id_map import IdMap
-
     frame = read_table(table, f"{part.removesuffix('_id')}_features")
     name = column if column is not None and column in frame.columns else part
     if name not in frame.columns:
@@ -102,10 +100,9 @@ def with_described(table: Any, ids: IdMap, part: str, column: str | None = None)
     if check_ids(keys, name):
         return ids
     try:
-        new = keys.filter(pl.Series(ids.index_of(keys) < 0)).unique(maintain_order=True)
+        return ids.extended(keys)
     except DTypeError:
         return ids
-    return IdMap(pl.concat([ids.ids, new.cast(ids.ids.dtype)])) if len(new) else ids
 
 
 def check_features(features: pl.DataFrame | None, ids: IdMap, part: str) -> None:

@@ -146,6 +146,54 @@ class Histories:
         newest[filled] = self.indices[source[filled]]
         return newest
 
+    def extended(self, n_rows: int, rows: Index32Array, indices: Index32Array, weights: FloatArray) -> Histories:
+        """Return the histories with further entries behind those of their rows.
+
+        Parameters
+        ----------
+        n_rows
+            Rows of the result, at least as many as now; those behind the present ones start empty.
+        rows
+            Integers (n_entries,): the row of each further entry.
+        indices
+            int32 (n_entries,): their items, oldest first.
+        weights
+            float32 (n_entries,).
+
+        Raises
+        ------
+        ShapeError
+            If the lengths disagree.
+        DataError
+            If ``n_rows`` is too small, or a row is out of range.
+
+        Notes
+        -----
+        O(n log n).
+
+        Examples
+        --------
+        >>> Histories.from_lists([[3], [1]]).extended(3, [0, 2], [5, 4], [1.0, 1.0]).rows([0, 2]).indices
+        array([3, 5, 4], dtype=int32)
+        """
+        rows = np.asarray(rows, np.int64)
+        if n_rows < len(self) or (rows.size and (rows.min() < 0 or rows.max() >= n_rows)):
+            raise DataError(f"n_rows: expected at least {len(self)}, and rows in [0, n_rows), got {n_rows}")
+        if not rows.shape == np.shape(indices) == np.shape(weights):
+            raise ShapeError(
+                f"rows, indices, weights: expected one length, got {rows.shape}, {np.shape(indices)}, "
+                f"{np.shape(weights)}"
+            )
+        every = np.concatenate([np.repeat(np.arange(len(self)), self.lengths), rows])
+        order = np.argsort(every, kind="stable")
+        indptr = np.zeros(n_rows + 1, dtype=np.int64)
+        np.cumsum(np.bincount(every, minlength=n_rows), out=indptr[1:])
+        return Histories(
+            indptr,
+            np.concatenate([self.indices, np.asarray(indices, np.int32)])[order],
+            np.concatenate([self.weights, np.asarray(weights, np.float32)])[order],
+        )
+
     def to_csr(self, n_items: int, aggregate: Aggregate = "sum") -> sp.csr_matrix[Any]:
         """Return the rows as a CSR matrix, one entry for each distinct item of a row.
 

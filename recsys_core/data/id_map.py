@@ -151,6 +151,33 @@ class IdMap:
         """Return the map of some of the ids, in the order of the given indices."""
         return IdMap(self._ids.gather(np.asarray(indices, dtype=np.int64)))
 
+    def extended(self, ids: Any) -> IdMap:
+        """Return the map with those of the given ids that it lacks behind its own, in their order.
+
+        Parameters
+        ----------
+        ids
+            Ids of the same kind, each any number of times; null is passed over.
+
+        Raises
+        ------
+        DTypeError
+            If they are of another kind.
+
+        Examples
+        --------
+        >>> IdMap(["b", "c"]).extended(["a", "c", "a"]).ids.to_list()
+        ['b', 'c', 'a']
+        """
+        series = to_series(ids, "ids")
+        new = series.filter(pl.Series(self.index_of(series) < 0)).drop_nulls().unique(maintain_order=True)
+        if not len(new):
+            return self
+        if not len(self):
+            return IdMap(new)
+        width = self._ids.dtype if new.cast(self._ids.dtype, strict=False).null_count() == 0 else pl.Int64
+        return IdMap(pl.concat([self._ids.cast(width), new.cast(width)]))
+
     def to_json(self) -> str:
         """Write the map as JSON: ``{"dtype": "int64", "ids": [...]}``; dates as ``YYYY-MM-DD``."""
         ids = self._ids.cast(pl.String) if self._ids.dtype == pl.Date else self._ids

@@ -11,6 +11,7 @@ from recsys_core.models.query import OnUnknown
 from recsys_core.models.recommender import Monitor, Progress, Recommender
 from recsys_core.models.reranker import Reranker
 from recsys_core.models.search import SearchChoices, SearchRange, SearchSpace, search_space
+from recsys_core.models.update import Update
 
 __all__ = [
     "NO_FILTERS",
@@ -32,6 +33,7 @@ __all__ = [
     "SearchRange",
     "SearchSpace",
     "StaticForm",
+    "Update",
     "build_config",
     "form_from_state",
     "search_space",

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias
 
 from recsys_core.data import Interactions
-from recsys_core.errors import DTypeError, NotFittedError, PluginError
+from recsys_core.errors import DataError, DTypeError, NotFittedError, PluginError
 from recsys_core.models.config import Config, build_config
 from recsys_core.models.fitted import FittedModel, Provenance
 from recsys_core.models.forms import Form
+from recsys_core.models.update import Update, grow
 
 if TYPE_CHECKING:
     import polars as pl
@@ -122,11 +123,7 @@ class Recommender(ABC):
         PluginError
             The model's ``fit_form`` returned something that is not a scoring form.
         """
-        if not isinstance(interactions, Interactions):
-            raise DTypeError(
-                f"interactions: expected Interactions, got {type(interactions).__name__}; "
-                "make them with Interactions.from_frame, from_csr or read."
-            )
+        _require_interactions(interactions)
 
         def report(done: int, total: int, form: Callable[[], Form] | None = None) -> None:
             # What a progress bar returns must not reach a core that takes a true value for "stop".
@@ -140,22 +137,81 @@ class Recommender(ABC):
         return self
 
     def _wrap(self, form: Form, interactions: Interactions) -> FittedModel:
-        if not isinstance(form, Form):
-            raise PluginError(
-                f"{type(self).__name__}.fit_form: expected a DotForm, ItemItemForm or StaticForm, "
-                f"got {type(form).__name__}."
-            )
         provenance = self.provenance or Provenance(
             type(self).__name__, type(self).__module__, config=self.config.model_dump(mode="json")
         )
         return FittedModel(
-            form,
+            _require_form(form, f"{type(self).__name__}.fit_form"),
             interactions.users,
             interactions.items,
             interactions.histories(),
             interactions.item_features,
             provenance,
         )
+
+    def update_form(self, update: Update) -> Form:
+        """Return the form after new interactions; a model that defines it can be updated by :meth:`partial_fit`.
+
+        Parameters
+        ----------
+        update
+            The model as it was, the new events, and the ids and histories that they have grown.  The form must be
+            over the grown ids, and in arrays of its own.
+        """
+        raise DataError(
+            f"partial_fit: expected a model that can take new interactions, got {type(self).__name__}; fit it again on "
+            "all of them, or use one that `recsys models list` shows with partial-fit."
+        )
+
+    def partial_fit(self, interactions: Interactions) -> Self:
+        """Take in interactions that came after those the model was fitted on.
+
+        New users and items are added behind the known ones, whose indices stay.  What else changes is up to the model:
+        its notes say whether it then is what ``fit`` on everything would give.  A model that is not fitted is fitted.
+
+        Parameters
+        ----------
+        interactions
+            New events only.  They count as later than all before.
+
+        Returns
+        -------
+        Self
+            With a new ``fitted_``: whoever holds the old one can go on asking it meanwhile.
+
+        Raises
+        ------
+        DataError
+            The model, or the model with these settings, cannot be updated.
+        DTypeError
+            ``interactions`` is something else, or its ids are of another type than the model's.
+        """
+        if getattr(self, "fitted_", None) is None:
+            return self.fit(interactions)
+        _require_interactions(interactions)
+        update = grow(self.fitted, interactions)
+        form = _require_form(self.update_form(update), f"{type(self).__name__}.update_form")
+        # Not replace(): a bundle being served has a graph beside its form, which knows nothing of the new one.
+        self.fitted_ = FittedModel(
+            form, update.users, update.items, update.histories, update.item_features, update.before.provenance
+        )
+        return self
+
+    def adopt(self, fitted: FittedModel) -> Self:
+        """Go on from a model that was fitted elsewhere, such as one read from a bundle.
+
+        Parameters
+        ----------
+        fitted
+            Fitted by a recommender of this class and with these settings.
+
+        Returns
+        -------
+        Self
+            As after ``fit``.
+        """
+        self.fitted_ = fitted
+        return self
 
     @property
     def fitted(self) -> FittedModel:
@@ -206,3 +262,17 @@ class Recommender(ABC):
     def __repr__(self) -> str:
         changed = self.config.model_dump(exclude_defaults=True)
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+
+def _require_interactions(interactions: Any) -> None:
+    if not isinstance(interactions, Interactions):
+        raise DTypeError(
+            f"interactions: expected Interactions, got {type(interactions).__name__}; "
+            "make them with Interactions.from_frame, from_csr or read."
+        )
+
+
+def _require_form(form: Any, source: str) -> Form:
+    if not isinstance(form, Form):
+        raise PluginError(f"{source}: expected a DotForm, ItemItemForm or StaticForm, got {type(form).__name__}.")
+    return form

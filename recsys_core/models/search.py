@@ -35,12 +35,11 @@ class SearchRange:
 
     Examples
     --------
-    >>> from typing import Annotated
-    >>> from pydantic import Field
-    >>> class ShelfConfig(Config):
-    ...     n_shelves: Annotated[int, SearchRange(1, 20)] = Field(3, ge=1, description="Shelves to look at.")
-    >>> search_space(ShelfConfig)
-    {'n_shelves': SearchRange(low=1, high=20, log=False, when={})}
+    A field carries it in its type: ``n_shelves: Annotated[int, SearchRange(1, 20)] = Field(3, ge=1, description=...)``.
+
+    >>> from recsys_core.registry import default_registry
+    >>> search_space(default_registry().find("ease").config_class())
+    {'regularization': SearchRange(low=5.0, high=5000.0, log=True, when={})}
     """
 
     low: float

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import scipy.sparse as sp
 
 from recsys_core.bundle import read_bundle, read_whole
-from recsys_core.data import Histories
+from recsys_core.data import Histories, Interactions
 from recsys_core.errors import ConfigError
 from recsys_core.export import OnnxRanker
 from recsys_core.models import Filters, FittedModel
@@ -33,6 +33,39 @@ class Runtime(FittedModel):
 
     manifest: dict[str, Any] = field(default_factory=dict)
     ranker: OnnxRanker | None = None
+
+    def update(self, interactions: Interactions) -> Runtime:
+        """The model with new interactions taken in, to serve from now on.
+
+        Parameters
+        ----------
+        interactions
+            New events, later than all that the model knows.
+
+        Returns
+        -------
+        Runtime
+            A new one, answering on the compiled core, since a graph cannot be updated.  This one stays as it is, so
+            that other threads can go on asking it until they are given the new one.  The bundle on disk stays as it
+            is, too: :func:`recsys_core.save_bundle` publishes the new one.
+
+        Raises
+        ------
+        DataError
+            The model cannot be updated.
+        UnknownModelError, PluginError
+            The plugin that made the model is not installed.
+
+        Notes
+        -----
+        See :meth:`recsys_core.Recommender.partial_fit`.  It needs the plugin, which serving alone does not.
+        """
+        from recsys_core.registry import create
+
+        made = self.provenance
+        name = f"{made.distribution}:{made.name}" if made.distribution else made.name
+        fitted = create(name, **made.config).adopt(self).partial_fit(interactions).fitted
+        return Runtime(**_parts(fitted), manifest=self.manifest)
 
     def _rank(
         self,
@@ -92,7 +125,10 @@ def load(
         if backend == "onnx":
             ranker = OnnxRanker(bundle.model_path, n_threads=n_threads)
             ranker.check_ids(bundle.fitted)
-        parts = {part.name: getattr(bundle.fitted, part.name) for part in fields(FittedModel)}
-        return Runtime(**parts, manifest=manifest, ranker=ranker)
+        return Runtime(**_parts(bundle.fitted), manifest=manifest, ranker=ranker)
 
     return read_whole(path, read)
+
+
+def _parts(fitted: FittedModel) -> dict[str, Any]:
+    return {part.name: getattr(fitted, part.name) for part in fields(FittedModel)}

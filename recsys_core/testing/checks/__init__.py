@@ -36,6 +36,7 @@ from recsys_core.testing.checks.training import (
     check_single_event,
     check_watching_changes_nothing,
 )
+from recsys_core.testing.checks.updating import check_partial_fit
 from recsys_core.testing.subject import Subject
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "check_not_fitted",
     "check_onnx_parity",
     "check_order",
+    "check_partial_fit",
     "check_progress_can_stop",
     "check_progress_rises",
     "check_quality",
@@ -88,6 +90,7 @@ CHECKS: tuple[Check, ...] = (
     check_progress_rises,
     check_progress_can_stop,
     check_watching_changes_nothing,
+    check_partial_fit,
     check_single_event,
     check_empty_rows,
     check_id_types,
