@@ -18,24 +18,32 @@ class ItemIndex:
     @property
     def n_items(self) -> int: ...
     @property
+    def n_removed(self) -> int: ...
+    @property
     def n_factors(self) -> int: ...
+    @property
+    def metric(self) -> str: ...
     def topk(
         self,
         queries: _Floats,
         k: int,
         exclude: _CsrPattern | None,
-        allow: _Indices | None,
+        allow: _CsrPattern | _Indices | None,
         deny: _Indices | None,
         n_threads: int,
         method: str,
     ) -> tuple[_Indices, _Floats]: ...
+    def update(self, rows: _Indices, item_factors: _Floats, item_bias: _Floats | None) -> None: ...
+    def append(self, item_factors: _Floats, item_bias: _Floats | None) -> int: ...
+    def remove(self, rows: _Indices) -> None: ...
+    def without_removed(self) -> tuple[ItemIndex, _Indices]: ...
 
 def item_item_topk(
     histories: _CsrArrays,
     weights: _CsrArrays | _Floats,
     k: int,
     exclude: _CsrPattern | None,
-    allow: _Indices | None,
+    allow: _CsrPattern | _Indices | None,
     deny: _Indices | None,
     n_threads: int,
 ) -> tuple[_Indices, _Floats]: ...

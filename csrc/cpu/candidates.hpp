@@ -1,5 +1,5 @@
-// Filters in the form that the scoring loops use: one bit an item for `allow` and `deny`, and a cursor over the sorted
-// excluded items of a query.
+// Filters in the form that the scoring loops use: the items that `allow` and `deny` let through, as bits or as a list,
+// and a cursor over the sorted excluded items of a query.
 #pragma once
 
 #include <cstdint>
@@ -10,20 +10,28 @@
 
 namespace recsys::cpu {
 
-// The items that `allow` and `deny` let through, as words of 32 bits, one a tile.
+// The items that `allow` and `deny` let through, of those present: the same for every query.
+//
+// Words of 32 bits, one a tile; a list where `allow` names few items, so that the others cost nothing.
 class Admissible {
  public:
-  // Throws DataError naming the position of an index outside [0, n_items).
-  Admissible(const Filters& filters, std::int64_t n_items);
+  // `present` as ItemIndex::present().  Throws DataError naming the position of an index outside [0, n_items).
+  Admissible(const Filters& filters, std::int64_t n_items, std::span<const std::uint32_t> present = {});
+  // Those of `items`, ascending, that `whole` has.
+  Admissible(const Admissible& whole, std::span<const std::int32_t> items);
 
+  [[nodiscard]] std::int64_t count() const { return count_; }
+  [[nodiscard]] bool contains(std::int64_t item) const;
+
+  // Whether the items are a list, and so have no words.
+  [[nodiscard]] bool is_list() const { return is_list_; }
+  // Ascending.
+  [[nodiscard]] std::vector<std::int32_t> items() const;
   [[nodiscard]] std::uint32_t word(std::int64_t tile) const {
     return words_.empty() ? full_word(tile) : words_[static_cast<std::size_t>(tile)];
   }
-  [[nodiscard]] std::int64_t count() const { return count_; }
-  // Tiles with an admissible item.
+  // Tiles with an admissible item, or that a list would fill.
   [[nodiscard]] std::int64_t n_tiles_touched() const { return n_tiles_touched_; }
-  // Ascending.
-  [[nodiscard]] std::vector<std::int32_t> items() const;
 
  private:
   // All ones, but for the last tile's missing items.
@@ -31,11 +39,27 @@ class Admissible {
     const std::int64_t n = n_items_ - tile * 32;
     return n >= 32 ? ~std::uint32_t{0} : (std::uint32_t{1} << n) - 1;
   }
+  void list(const Filters& filters, std::span<const std::uint32_t> present);
+  void mark(const Filters& filters, std::span<const std::uint32_t> present);
 
   std::int64_t n_items_;
   std::int64_t count_;
   std::int64_t n_tiles_touched_;
+  bool is_list_ = false;
+  std::vector<std::int32_t> listed_;
   std::vector<std::uint32_t> words_;  // empty where nothing is filtered
+};
+
+// The items that `deny` names or that are not present, asked one at a time: in proportion to `deny`, whatever n is.
+class Barred {
+ public:
+  // Throws DataError as Admissible does.
+  Barred(const Filters& filters, std::int64_t n_items, std::span<const std::uint32_t> present);
+  [[nodiscard]] bool contains(std::int64_t item) const;
+
+ private:
+  std::span<const std::uint32_t> present_;
+  std::vector<std::int64_t> denied_;  // ascending
 };
 
 // Answers "is this item excluded?" for items asked in ascending order.
@@ -55,8 +79,12 @@ class ExcludeCursor {
   const std::int32_t* end_ = nullptr;
 };
 
+// A row without repeats in ascending order: itself, or sorted into `scratch`.
+[[nodiscard]] std::span<const std::int32_t> ascending(std::span<const std::int32_t> row,
+                                                      std::vector<std::int32_t>& scratch);
+
 // Throws ShapeError or ConfigError where filters and ranking do not fit B queries over n items, DataError where the
-// structure of `exclude` is broken.
+// structure of `exclude` or `allow_each` is broken.
 void check_arguments(const Filters& filters, const RankingView& ranking, std::int64_t n_queries, std::int64_t n_items);
 
 }  // namespace recsys::cpu

@@ -12,7 +12,8 @@ bool has_bitmaps(const CompactItems& items) { return items.n_blocks() * block_it
 
 }  // namespace
 
-BlockFilter::BlockFilter(const CompactItems& items, const Filters& filters) : items_(items) {
+BlockFilter::BlockFilter(const CompactCopy& copy, const Filters& filters) : copy_(copy) {
+  const CompactItems& items = copy.items();
   if (!filters.allow && filters.deny.empty()) return;
   words_.resize(static_cast<std::size_t>(items.n_blocks()));
   const auto word = [&](std::int64_t item) -> std::uint64_t& {
@@ -20,11 +21,16 @@ BlockFilter::BlockFilter(const CompactItems& items, const Filters& filters) : it
   };
   const auto bit = [&](std::int64_t item) { return std::uint64_t{1} << (items.position(item) % block_items); };
   if (filters.allow) {
-    for (const std::int64_t item : *filters.allow) word(item) |= bit(item);
+    for (const std::int64_t item : *filters.allow) {
+      if (item < items.n_items()) word(item) |= bit(item);
+    }
+    for (std::int64_t b = 0; b < items.n_blocks(); ++b) words_[static_cast<std::size_t>(b)] &= copy.word(b);
   } else {
-    for (std::int64_t b = 0; b < items.n_blocks(); ++b) words_[static_cast<std::size_t>(b)] = items.full_word(b);
+    for (std::int64_t b = 0; b < items.n_blocks(); ++b) words_[static_cast<std::size_t>(b)] = copy.word(b);
   }
-  for (const std::int64_t item : filters.deny) word(item) &= ~bit(item);
+  for (const std::int64_t item : filters.deny) {
+    if (item < items.n_items()) word(item) &= ~bit(item);
+  }
 }
 
 std::int64_t Exclusion::bytes_a_query(const CompactItems& items, const Filters& filters) {
@@ -48,6 +54,7 @@ Exclusion::Exclusion(const CompactItems& items, const Filters& filters, std::int
     const auto items_of_query = filters.exclude->row_indices(first_query + query);
     if (bitmaps) {
       for (const std::int32_t item : items_of_query) {
+        if (item >= items.n_items()) continue;  // added since the copy was made
         const std::int64_t position = items.position(item);
         words_[static_cast<std::size_t>(position / block_items * n_queries + query)] |= std::uint64_t{1}
                                                                                         << (position % block_items);
@@ -55,7 +62,7 @@ Exclusion::Exclusion(const CompactItems& items, const Filters& filters, std::int
     } else {
       auto& positions = rows_[static_cast<std::size_t>(query)].positions;
       for (const std::int32_t item : items_of_query) {
-        positions.push_back(static_cast<std::int32_t>(items.position(item)));
+        if (item < items.n_items()) positions.push_back(static_cast<std::int32_t>(items.position(item)));
       }
       std::sort(positions.begin(), positions.end());
     }

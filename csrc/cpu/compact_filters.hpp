@@ -5,21 +5,21 @@
 #include <span>
 #include <vector>
 
-#include "cpu/compact_items.hpp"
+#include "cpu/compact_copy.hpp"
 
 namespace recsys::cpu {
 
-// The items that `allow` and `deny` let through, the same for every query.
+// The items that `allow` and `deny` let through, of those that the copy holds: the same for every query.
 class BlockFilter {
  public:
-  BlockFilter(const CompactItems& items, const Filters& filters);
+  BlockFilter(const CompactCopy& copy, const Filters& filters);
 
   [[nodiscard]] std::uint64_t word(std::int64_t b) const {
-    return words_.empty() ? items_.full_word(b) : words_[static_cast<std::size_t>(b)];
+    return words_.empty() ? copy_.word(b) : words_[static_cast<std::size_t>(b)];
   }
 
  private:
-  const CompactItems& items_;
+  const CompactCopy& copy_;
   std::vector<std::uint64_t> words_;  // empty where they let all through
 };
 

@@ -67,6 +67,7 @@ class CompactItems {
     block.bias = has_bias_ ? bias_.data() + b * block_items : nullptr;
     return block;
   }
+  [[nodiscard]] std::int64_t n_items() const { return static_cast<std::int64_t>(positions_.size()); }
   // block * 64 + lane of an item.
   [[nodiscard]] std::int64_t position(std::int64_t item) const { return positions_[static_cast<std::size_t>(item)]; }
   // One bit for every item there is.

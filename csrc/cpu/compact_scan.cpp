@@ -92,13 +92,13 @@ std::vector<std::int64_t> scan_by_queries(const CompactProblem& problem, std::in
 
 }  // namespace
 
-std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactItems& items,
+std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactCopy& copy,
                                        MatrixView<const float> queries, const Filters& filters, std::int64_t n_threads,
                                        bool may_give_up, const RankingView& ranking) {
   const std::int64_t k = ranking.indices.cols();
-  const BlockFilter block_filter(items, filters);
+  const BlockFilter block_filter(copy, filters);
   const CompactProblem problem{.index = index,
-                               .items = items,
+                               .items = copy.items(),
                                .queries = queries,
                                .filters = filters,
                                .block_filter = block_filter,
@@ -106,8 +106,9 @@ std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactItem
                                .k = k,
                                .may_give_up = may_give_up,
                                .shared = {}};
-  const std::int64_t work = queries.rows() * index.n_items() * std::max<std::int64_t>(index.n_factors(), 1);
-  constexpr std::int64_t too_little_to_share = 1 << 21;  // as for the float32 path, at four times its speed
+  const double work = static_cast<double>(queries.rows()) *
+                      static_cast<double>(index.n_items() * std::max<std::int64_t>(index.n_factors(), 1));
+  constexpr double too_little_to_share = 1 << 21;  // as for the float32 path, at four times its speed
   const std::int64_t threads = work < too_little_to_share ? 1 : resolve_threads(n_threads);
   if (threads > 1 && queries.rows() < 2 * compact_panel * threads) return scan_by_chunks(problem, threads, ranking);
   return scan_by_queries(problem, threads, ranking);

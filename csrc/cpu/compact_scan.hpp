@@ -7,13 +7,14 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/compact_items.hpp"
+#include "cpu/compact_copy.hpp"
 
 namespace recsys::cpu {
 
-// Fills the rows of `ranking` that it can answer, and returns the other queries, ascending: those whose numbers the
-// bound does not cover and, with `may_give_up`, those of which so many items survive that the float32 path is faster.
-[[nodiscard]] std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactItems& items,
+// Fills the rows of `ranking` that it can answer, among the items that are as the copy holds them, and returns the
+// other queries, ascending: those whose numbers the bound does not cover and, with `may_give_up`, those of which so
+// many items survive that the float32 path is faster.
+[[nodiscard]] std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactCopy& copy,
                                                      MatrixView<const float> queries, const Filters& filters,
                                                      std::int64_t n_threads, bool may_give_up,
                                                      const RankingView& ranking);

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 
+#include "recsys/interrupt.hpp"
+
 namespace recsys::cpu {
 namespace {
 
@@ -56,6 +58,7 @@ void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block) {
   std::uint64_t words[compact_panel];
   for (std::int64_t b = first_block; b < last_block; ++b) {
     if (b == first_block || b % blocks_a_check == 0) close_finished(b);
+    if (b % blocks_a_checkpoint == 0) checkpoint();
     if (active_.empty()) return;
     n_scanned_ += block_items;
     const std::uint64_t admissible = problem_.block_filter.word(b);

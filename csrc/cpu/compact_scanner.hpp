@@ -64,6 +64,7 @@ class CompactScanner {
 
  private:
   static constexpr std::int64_t blocks_a_check = 4;
+  static constexpr std::int64_t blocks_a_checkpoint = 64;
 
   // A query being answered.
   struct Open {

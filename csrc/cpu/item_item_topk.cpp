@@ -5,7 +5,9 @@
 
 #include "cpu/candidates.hpp"
 #include "cpu/kernel_table.hpp"
+#include "cpu/partial_rankings.hpp"
 #include "cpu/selection.hpp"
+#include "recsys/interrupt.hpp"
 #include "recsys/thread_pool.hpp"
 #include "recsys/topk.hpp"
 
@@ -27,9 +29,12 @@ std::vector<std::int32_t> rows_named(const CsrView& histories) {
   return rows;
 }
 
-// Both kinds of weights offer: size, check_row(row) and add_row(kernels, row, factor, sum).
+// Both kinds of weights offer: size, check_row(row) and add_row(kernels, row, factor, first, n, sum), which adds the
+// columns from `first` on to sum [n].  Where has_ranges is false those are all columns.
 class SparseWeights {
  public:
+  static constexpr bool has_ranges = false;
+
   explicit SparseWeights(const CsrView& weights) : weights_(weights) { check_indptr(weights, "weights"); }
 
   [[nodiscard]] std::int64_t rows() const { return weights_.rows(); }
@@ -51,7 +56,8 @@ class SparseWeights {
     }
   }
 
-  void add_row(const cpu::KernelTable& kernels, std::int64_t row, float factor, float* sum) const {
+  void add_row(const cpu::KernelTable& kernels, std::int64_t row, float factor, std::int64_t, std::int64_t,
+               float* sum) const {
     const auto columns = weights_.row_indices(row);
     kernels.add_scaled_sparse(sum, factor, columns.data(), weights_.row_values(row).data(),
                               static_cast<std::int64_t>(columns.size()));
@@ -63,6 +69,8 @@ class SparseWeights {
 
 class DenseWeights {
  public:
+  static constexpr bool has_ranges = true;
+
   explicit DenseWeights(MatrixView<const float> weights) : weights_(weights) {}
 
   [[nodiscard]] std::int64_t rows() const { return weights_.rows(); }
@@ -74,8 +82,9 @@ class DenseWeights {
     if (bad >= 0) throw_nonfinite("weights", row, bad, values[static_cast<std::size_t>(bad)]);
   }
 
-  void add_row(const cpu::KernelTable& kernels, std::int64_t row, float factor, float* sum) const {
-    kernels.add_scaled(sum, factor, weights_.row(row), weights_.cols());
+  void add_row(const cpu::KernelTable& kernels, std::int64_t row, float factor, std::int64_t first, std::int64_t n,
+               float* sum) const {
+    kernels.add_scaled(sum, factor, weights_.row(row) + first, n);
   }
 
  private:
@@ -86,8 +95,19 @@ class DenseWeights {
 struct Scratch {
   std::vector<float> scores;
   std::vector<Candidate> candidates;
-  std::vector<std::int32_t> sorted_row;
+  std::vector<std::int32_t> sorted_exclude;
+  std::vector<std::int32_t> sorted_allow;
 };
+
+// Into how many ranges the items of each query are cut: 1 where the queries alone occupy the threads.
+std::int64_t ranges_a_query(const CsrView& histories, std::int64_t n_blocks, std::int64_t n_threads) {
+  constexpr double too_little_to_share = 1 << 19;  // multiply-adds
+  constexpr std::int64_t smallest_range = 32;      // blocks
+  const double work = static_cast<double>(histories.nnz()) * static_cast<double>(n_blocks * block_items);
+  const std::int64_t n_queries = std::max<std::int64_t>(histories.rows(), 1);
+  if (work < too_little_to_share || n_queries >= 2 * n_threads) return 1;
+  return std::clamp<std::int64_t>(n_blocks / smallest_range, 1, (2 * n_threads + n_queries - 1) / n_queries);
+}
 
 template <typename Weights>
 void run(const CsrView& histories, const Weights& weights, const Filters& filters, std::int64_t n_threads,
@@ -111,34 +131,67 @@ void run(const CsrView& histories, const Weights& weights, const Filters& filter
   const std::int64_t k = ranking.indices.cols();
   const std::int64_t n_blocks = (n_items + block_items - 1) / block_items;
   const cpu::Admissible admissible(filters, n_items);
+  const std::vector<std::int32_t> listed = admissible.is_list() ? admissible.items() : std::vector<std::int32_t>{};
+  const std::int64_t n_ranges = Weights::has_ranges ? ranges_a_query(histories, n_blocks, width) : 1;
+  const std::int64_t range = (n_blocks + n_ranges - 1) / n_ranges;
+  cpu::PartialRankings partial(n_ranges > 1 ? n_queries : 0, n_ranges, std::min(k, range * block_items));
   std::vector<Scratch> scratches(static_cast<std::size_t>(width));
-  parallel_for(n_queries, width, [&](std::int64_t query, std::int64_t thread) {
+  parallel_for(n_queries * n_ranges, width, [&](std::int64_t task, std::int64_t thread) {
+    const std::int64_t query = task / n_ranges;
+    const std::int64_t first_block = std::min(n_blocks, task % n_ranges * range);
+    const std::int64_t last_block = std::min(n_blocks, first_block + range);
+    const std::int64_t first = first_block * block_items;
+    const std::int64_t last = std::min(n_items, last_block * block_items);
     Scratch& scratch = scratches[static_cast<std::size_t>(thread)];
-    scratch.scores.assign(static_cast<std::size_t>(n_blocks * block_items), 0.0F);
-    scratch.candidates.resize(static_cast<std::size_t>(cpu::TopSelector::capacity(k, admissible.count())));
+    scratch.scores.assign(static_cast<std::size_t>((last_block - first_block) * block_items), 0.0F);
+    const std::int64_t n_candidates = std::min(admissible.count(), last - first);
+    scratch.candidates.resize(static_cast<std::size_t>(cpu::TopSelector::capacity(k, n_candidates)));
 
     const auto items = histories.row_indices(query);
     const auto values = histories.row_values(query);
+    constexpr std::size_t rows_a_checkpoint = 16;
     for (std::size_t i = 0; i < items.size(); ++i) {
-      weights.add_row(kernels, items[i], values[i], scratch.scores.data());
+      if (i % rows_a_checkpoint == 0) checkpoint();
+      weights.add_row(kernels, items[i], values[i], first, last - first, scratch.scores.data());
     }
 
     cpu::ExcludeCursor excluded;
-    if (filters.exclude) excluded = {filters.exclude->row_indices(query), 0, scratch.sorted_row};
+    if (filters.exclude) excluded = {filters.exclude->row_indices(query), first, scratch.sorted_exclude};
     cpu::TopSelector selector(scratch.candidates, k);
-    const float* scores = scratch.scores.data();
-    std::uint32_t above = 0;
-    for (std::int64_t block = 0;; ++block) {
-      block = kernels.next_above(scores, block, n_blocks, selector.threshold(), &above);
-      if (block == n_blocks) break;
-      for (above &= admissible.word(block); above != 0; above &= above - 1) {
-        const std::int64_t item = block * block_items + std::countr_zero(above);
-        if (excluded.contains(item) || !(scores[item] > selector.threshold())) continue;
-        selector.push({scores[item], static_cast<std::int32_t>(item)});
+    const auto offer = [&](std::int64_t item) {
+      const float score = scratch.scores[static_cast<std::size_t>(item - first)];
+      if (!(score > selector.threshold()) || excluded.contains(item)) return;
+      selector.push({score, static_cast<std::int32_t>(item)});
+    };
+    const auto offer_listed = [&](std::span<const std::int32_t> list) {
+      for (auto at = std::lower_bound(list.begin(), list.end(), first); at != list.end() && *at < last; ++at) {
+        if (admissible.contains(*at)) offer(*at);
+      }
+    };
+    if (filters.allow_each) {
+      offer_listed(cpu::ascending(filters.allow_each->row_indices(query), scratch.sorted_allow));
+    } else if (admissible.is_list()) {
+      offer_listed(listed);
+    } else {
+      std::uint32_t above = 0;
+      for (std::int64_t block = 0;; ++block) {
+        block =
+            kernels.next_above(scratch.scores.data(), block, last_block - first_block, selector.threshold(), &above);
+        if (block == last_block - first_block) break;
+        for (above &= admissible.word(first_block + block); above != 0; above &= above - 1) {
+          offer(first + block * block_items + std::countr_zero(above));
+        }
       }
     }
-    cpu::write_ranking(selector.finish(), ranking.indices.row(query), ranking.scores.row(query), k);
+    if (n_ranges > 1) {
+      partial.put(query, task % n_ranges, selector.finish());
+    } else {
+      cpu::write_ranking(selector.finish(), ranking.indices.row(query), ranking.scores.row(query), k);
+    }
   });
+  for (std::int64_t query = 0; query < n_queries && n_ranges > 1; ++query) {
+    cpu::write_ranking(partial.merge(query, k), ranking.indices.row(query), ranking.scores.row(query), k);
+  }
 }
 
 }  // namespace

@@ -11,11 +11,19 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include "recsys/errors.hpp"
+#include "recsys/interrupt.hpp"
 
 namespace recsys {
 namespace {
+
+// Thrown at a checkpoint of an interrupted operation by the threads that did not poll.
+struct Abandoned {};
+
+// What a checkpoint of this thread looks at: of the caller's making, also where this thread works for it.
+thread_local InterruptScope* current_scope = nullptr;
 
 // One parallel_for call.  It lives on its caller's stack: the caller leaves only when no worker is in it any more.
 struct Job {
@@ -23,6 +31,7 @@ struct Job {
   detail::TaskFn fn;
   void* context;
   std::int64_t n_threads;
+  InterruptScope* scope;
 
   std::atomic<std::int64_t> next_task{0};
   // The rest is guarded by the pool's mutex.
@@ -46,28 +55,45 @@ class ThreadPool {
     work(job, 0);
     std::unique_lock lock(mutex_);
     remove(job);
-    job.all_left.wait(lock, [&job] { return job.n_running == 0; });
+    const auto all_left = [&job] { return job.n_running == 0; };
+    while (!job.all_left.wait_for(lock, InterruptScope::interval, all_left)) {
+      lock.unlock();
+      attempt(job, job.n_tasks, [] { checkpoint(); });
+      lock.lock();
+    }
   }
 
   // Takes tasks until none is left.  `mutex_` is taken only to record a failure.
   void work(Job& job, std::int64_t thread) {
+    InterruptScope* const outer = std::exchange(current_scope, job.scope);
     for (;;) {
       const std::int64_t task = job.next_task.fetch_add(1, std::memory_order_relaxed);
-      if (task >= job.n_tasks) return;
-      try {
+      if (task >= job.n_tasks) break;
+      attempt(job, task, [&] {
+        checkpoint();
         job.fn(job.context, task, thread);
-      } catch (...) {
-        job.next_task.store(job.n_tasks, std::memory_order_relaxed);
-        const std::lock_guard lock(mutex_);
-        if (job.failed_task < 0 || task < job.failed_task) {
-          job.failed_task = task;
-          job.failure = std::current_exception();
-        }
+      });
+    }
+    current_scope = outer;
+  }
+
+ private:
+  template <typename Fn>
+  void attempt(Job& job, std::int64_t task, Fn&& fn) {
+    try {
+      fn();
+    } catch (const Abandoned&) {
+      job.next_task.store(job.n_tasks, std::memory_order_relaxed);  // the reason is recorded by who polled
+    } catch (...) {
+      job.next_task.store(job.n_tasks, std::memory_order_relaxed);
+      const std::lock_guard lock(mutex_);
+      if (job.failed_task < 0 || task < job.failed_task) {
+        job.failed_task = task;
+        job.failure = std::current_exception();
       }
     }
   }
 
- private:
   void start_workers(std::int64_t wanted) {
     while (n_workers_ < wanted) {
       try {
@@ -129,17 +155,47 @@ std::int64_t resolve_threads(std::int64_t n_threads) {
   return std::min(n_threads == 0 ? usable_cpus() : n_threads, max_threads);
 }
 
+InterruptScope::InterruptScope(std::function<void()> poll)
+    : poll_(std::move(poll)),
+      thread_(std::this_thread::get_id()),
+      next_(std::chrono::steady_clock::now() + interval),
+      outer_(std::exchange(current_scope, this)) {}
+
+InterruptScope::~InterruptScope() { current_scope = outer_; }
+
+void InterruptScope::check() {
+  if (interrupted_.load(std::memory_order_relaxed)) throw Abandoned{};
+  if (std::this_thread::get_id() != thread_) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_) return;
+  next_ = now + interval;
+  try {
+    poll_();
+  } catch (...) {
+    interrupted_.store(true, std::memory_order_relaxed);
+    throw;
+  }
+}
+
+void checkpoint() {
+  if (current_scope != nullptr) current_scope->check();
+}
+
 namespace detail {
 
 void run_tasks(std::int64_t n_tasks, std::int64_t n_threads, TaskFn fn, void* context) {
   const std::int64_t width = std::min(resolve_threads(n_threads), n_tasks);
   if (width <= 1) {
-    for (std::int64_t task = 0; task < n_tasks; ++task) fn(context, task, 0);
+    for (std::int64_t task = 0; task < n_tasks; ++task) {
+      checkpoint();
+      fn(context, task, 0);
+    }
     return;
   }
-  Job job{n_tasks, fn, context, width};
+  Job job{n_tasks, fn, context, width, current_scope};
   pool().run(job);
   if (job.failure) std::rethrow_exception(job.failure);
+  if (current_scope != nullptr && current_scope->interrupted()) throw Abandoned{};  // from a task that has tasks
 }
 
 }  // namespace detail

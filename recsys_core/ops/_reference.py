@@ -27,7 +27,7 @@ def topk(
     item_bias: npt.ArrayLike | None = None,
     metric: str = "dot",
     exclude: CSR | None = None,
-    allow: npt.ArrayLike | None = None,
+    allow: npt.ArrayLike | CSR | None = None,
     deny: npt.ArrayLike | None = None,
 ) -> Ranking:
     """Specify :func:`recsys_core.ops.topk`."""
@@ -47,7 +47,7 @@ def item_item_topk(
     k: int,
     *,
     exclude: CSR | None = None,
-    allow: npt.ArrayLike | None = None,
+    allow: npt.ArrayLike | CSR | None = None,
     deny: npt.ArrayLike | None = None,
 ) -> Ranking:
     """Specify :func:`recsys_core.ops.item_item_topk`."""
@@ -61,7 +61,7 @@ def rank(
     k: int,
     *,
     exclude: CSR | None = None,
-    allow: npt.ArrayLike | None = None,
+    allow: Any = None,
     deny: npt.ArrayLike | None = None,
 ) -> Ranking:
     """Specify the filters and the order rule, given all scores, shape (n_queries, n_items)."""
@@ -71,8 +71,10 @@ def rank(
     for query in range(n_queries):
         admissible = np.ones(n_items, dtype=bool)
         if allow is not None:
+            each = hasattr(allow, "tocsr")
+            allowed = allow.indices[allow.indptr[query] : allow.indptr[query + 1]] if each else allow
             admissible[:] = False
-            admissible[np.asarray(allow, dtype=np.int64)] = True
+            admissible[np.asarray(allowed, dtype=np.int64)] = True
         if deny is not None:
             admissible[np.asarray(deny, dtype=np.int64)] = False
         if exclude is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex, TypeAlias, TypedDict, TypeGuard
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex, TypeAlias, TypedDict, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ class Filters(TypedDict):
     """The filters of a top-k call, by the names of the core's arguments."""
 
     exclude: CsrPattern | None
-    allow: IndexArray | None
+    allow: CsrPattern | IndexArray | None
     deny: IndexArray | None
 
 
@@ -126,11 +126,16 @@ def index_vector(value: npt.ArrayLike, name: str) -> IndexArray:
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def filters(exclude: CSR | None, allow: npt.ArrayLike | None, deny: npt.ArrayLike | None) -> Filters:
+def filters(exclude: CSR | None, allow: npt.ArrayLike | CSR | None, deny: npt.ArrayLike | None) -> Filters:
     """Return the filters converted; None stays None, which the core takes as no restriction."""
+    allowed: CsrPattern | IndexArray | None = None
+    if is_sparse(allow):
+        allowed = csr_pattern(allow, "allow")
+    elif allow is not None:
+        allowed = index_vector(cast("npt.ArrayLike", allow), "allow")
     return {
         "exclude": None if exclude is None else csr_pattern(exclude, "exclude"),
-        "allow": None if allow is None else index_vector(allow, "allow"),
+        "allow": allowed,
         "deny": None if deny is None else index_vector(deny, "deny"),
     }
 

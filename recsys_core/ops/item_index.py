@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+
 from recsys_core import _core
 from recsys_core.ops import _validate
 from recsys_core.types import Ranking
@@ -11,7 +13,7 @@ from recsys_core.types import Ranking
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from recsys_core.types import CSR
+    from recsys_core.types import CSR, IndexArray
 
 __all__ = ["ItemIndex", "topk"]
 
@@ -46,7 +48,13 @@ class ItemIndex:
     Notes
     -----
     The factors are copied: 4 bytes a factor, and 5 more once the compact scan has been used (`method` of
-    :meth:`topk`).  An index never changes, and threads may share it.
+    :meth:`topk`).
+
+    Threads may share an index, also while one of them changes it.  :meth:`update`, :meth:`append` and :meth:`remove`
+    wait for each other and replace what the index holds in one step; no reader waits for them, nor they for a reader.
+    A changed index gives the very bits of one built from the same rows.  A change of m rows costs O(m * n_factors) and
+    copies n_items / 4 bytes.  Where there is a compact copy, changed rows are scored in float32 beside it until they
+    are a sixteenth of all items; the change that exceeds this makes a new copy.
 
     Examples
     --------
@@ -69,12 +77,22 @@ class ItemIndex:
         factors = _validate.matrix(item_factors, "item_factors")
         bias = None if item_bias is None else _validate.vector(item_bias, "item_bias", size=factors.shape[0])
         self._index = _core.ItemIndex(factors, bias, metric)
-        self._metric = metric
+
+    @classmethod
+    def _of(cls, index: _core.ItemIndex) -> ItemIndex:
+        made = cls.__new__(cls)
+        made._index = index
+        return made
 
     @property
     def n_items(self) -> int:
-        """Number of items."""
+        """Number of items, removed ones included."""
         return self._index.n_items
+
+    @property
+    def n_removed(self) -> int:
+        """Number of removed items, whose indices are never returned."""
+        return self._index.n_removed
 
     @property
     def n_factors(self) -> int:
@@ -84,7 +102,7 @@ class ItemIndex:
     @property
     def metric(self) -> Metric:
         """How a query and an item are compared."""
-        return self._metric
+        return "dot" if self._index.metric == "dot" else "cosine"
 
     def __repr__(self) -> str:
         return f"ItemIndex(n_items={self.n_items}, n_factors={self.n_factors}, metric={self.metric!r})"
@@ -95,7 +113,7 @@ class ItemIndex:
         k: int,
         *,
         exclude: CSR | None = None,
-        allow: npt.ArrayLike | None = None,
+        allow: npt.ArrayLike | CSR | None = None,
         deny: npt.ArrayLike | None = None,
         n_threads: int = 0,
         method: Method = "auto",
@@ -112,8 +130,8 @@ class ItemIndex:
             CSR, shape (n_queries, n_items): the items not to return for each query.  Only the structure counts, so a
             stored zero excludes too; columns may be in any order.
         allow
-            Item indices, shape (n,): only these may be returned, for any query.  An empty list allows none, and None
-            allows all.
+            Only these may be returned: item indices, shape (n,), for all queries, or CSR, shape (n_queries, n_items),
+            for each, of which only the structure counts.  An empty list allows none, and None allows all.
         deny
             Item indices, shape (n,): never returned.
         n_threads
@@ -147,7 +165,12 @@ class ItemIndex:
         overflows, inf ranks first, and -inf and NaN (inf - inf) are treated as filtered out.
 
         Cost: n_queries * n_items * n_factors multiply-adds in float32, or in 8 bits at about four times the speed, and
-        O(k) memory for each query in flight.  Blocks of items without an admissible one are skipped.
+        O(k) memory for each query in flight.  Blocks of items without an admissible one are skipped; of items allowed
+        for each query, or of a short list for all, those alone are scored, whatever n_items is.
+
+        Ctrl-C ends a call within about 0.1 s.  Other threads may change the index during a call, which answers from
+        the items as they were when it began.  To write to an array of the call meanwhile is a race that nothing here
+        guards against.
 
         Examples
         --------
@@ -170,6 +193,125 @@ class ItemIndex:
         )
         return Ranking(indices, scores)
 
+    def update(self, rows: npt.ArrayLike, item_factors: npt.ArrayLike, item_bias: npt.ArrayLike | None = None) -> None:
+        """Give items other factors.  A removed item comes back.
+
+        Parameters
+        ----------
+        rows
+            Item indices, shape (m,), in [0, n_items), each once.
+        item_factors
+            float32, shape (m, n_factors), finite.
+        item_bias
+            float32, shape (m,), finite; None leaves the biases as they are.
+
+        Raises
+        ------
+        DataError
+            A value is NaN or infinite, or a row lies outside [0, n_items) or is given twice.  The index is unchanged
+            then, as after every error.
+        ShapeError
+            The shapes do not fit together, or a bias is given to an index made without one.
+        DTypeError
+            An argument has a type that cannot be converted.
+
+        Examples
+        --------
+        >>> from recsys_core import ops
+        >>> index = ops.ItemIndex([[1, 0], [0, 1]])
+        >>> index.update([0], [[0, 5]])
+        >>> index.topk([[0, 1]], k=2)
+        Ranking(indices=array([[0, 1]]), scores=array([[5., 1.]], dtype=float32))
+        """
+        positions = _validate.index_vector(rows, "rows")
+        factors = _validate.matrix(item_factors, "item_factors", n_columns=self.n_factors)
+        bias = None if item_bias is None else _validate.vector(item_bias, "item_bias", size=len(factors))
+        self._index.update(positions, factors, bias)
+
+    def append(self, item_factors: npt.ArrayLike, item_bias: npt.ArrayLike | None = None) -> IndexArray:
+        """Add items behind the last one.
+
+        Parameters
+        ----------
+        item_factors
+            float32, shape (m, n_factors), finite.
+        item_bias
+            float32, shape (m,), finite; needed where the index has a bias, and only there.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64, shape (m,): the indices of the new items.
+
+        Raises
+        ------
+        DataError
+            A value is NaN or infinite.
+        ShapeError
+            The shapes do not fit together, or the bias is missing or not wanted.
+        DTypeError
+            An argument has a type that cannot be converted.
+
+        Examples
+        --------
+        >>> from recsys_core import ops
+        >>> index = ops.ItemIndex([[1, 0], [0, 1]])
+        >>> index.append([[2, 2]])
+        array([2])
+        """
+        factors = _validate.matrix(item_factors, "item_factors", n_columns=self.n_factors)
+        bias = None if item_bias is None else _validate.vector(item_bias, "item_bias", size=len(factors))
+        first = self._index.append(factors, bias)
+        return np.arange(first, first + len(factors), dtype=np.int64)
+
+    def remove(self, rows: npt.ArrayLike) -> None:
+        """Take items out: they are never returned again, and their indices stay unused.
+
+        Every other item keeps its index, and :meth:`update` brings one back.  The space is kept until
+        :meth:`without_removed` makes a smaller index.
+
+        Parameters
+        ----------
+        rows
+            Item indices, shape (m,), in [0, n_items).  One that is removed already changes nothing.
+
+        Raises
+        ------
+        DataError
+            A row lies outside [0, n_items).
+        ShapeError, DTypeError
+            `rows` is not a vector of integers.
+
+        Examples
+        --------
+        >>> from recsys_core import ops
+        >>> index = ops.ItemIndex([[1, 0], [0, 1], [1, 1]])
+        >>> index.remove([2])
+        >>> index.topk([[1, 1]], k=3).indices
+        array([[ 0,  1, -1]])
+        """
+        self._index.remove(_validate.index_vector(rows, "rows"))
+
+    def without_removed(self) -> tuple[ItemIndex, IndexArray]:
+        """A new index of the items that are not removed, numbered anew in their order.
+
+        Returns
+        -------
+        tuple
+            The new :class:`ItemIndex`, and int64, shape (n_items - n_removed,): what each of its items was before.
+
+        Examples
+        --------
+        >>> from recsys_core import ops
+        >>> index = ops.ItemIndex([[1, 0], [0, 1], [1, 1]])
+        >>> index.remove([1])
+        >>> smaller, before = index.without_removed()
+        >>> before[smaller.topk([[1, 1]], k=2).indices]
+        array([[2, 0]])
+        """
+        index, before = self._index.without_removed()
+        return ItemIndex._of(index), before
+
 
 def topk(
     queries: npt.ArrayLike,
@@ -179,7 +321,7 @@ def topk(
     item_bias: npt.ArrayLike | None = None,
     metric: Metric = "dot",
     exclude: CSR | None = None,
-    allow: npt.ArrayLike | None = None,
+    allow: npt.ArrayLike | CSR | None = None,
     deny: npt.ArrayLike | None = None,
     n_threads: int = 0,
     method: Method = "auto",

@@ -23,7 +23,7 @@ def item_item_topk(
     k: int,
     *,
     exclude: CSR | None = None,
-    allow: npt.ArrayLike | None = None,
+    allow: npt.ArrayLike | CSR | None = None,
     deny: npt.ArrayLike | None = None,
     n_threads: int = 0,
 ) -> Ranking:
@@ -44,7 +44,8 @@ def item_item_topk(
         CSR, shape (n_queries, n_items): the items not to return for each query.  Only the structure counts, so a
         stored zero excludes too; columns may be in any order.
     allow
-        Item indices, shape (n,): only these may be returned.  An empty list allows none, and None allows all.
+        Only these may be returned: item indices, shape (n,), for all queries, or CSR, shape (n_queries, n_items), for
+        each, of which only the structure counts.  An empty list allows none, and None allows all.
     deny
         Item indices, shape (n,): never returned.
     n_threads
@@ -74,7 +75,9 @@ def item_item_topk(
     (inf - inf) are treated as filtered out.
 
     Cost: one multiply-add for each stored weight of each history entry, O(n_items) a query to select, and one buffer
-    of n_items scores a thread.
+    of n_items scores a thread.  Queries are shared out to threads; fewer queries than threads have the columns of dense
+    weights shared out.  Ctrl-C ends a call within about 0.1 s.  To write to an array of a call meanwhile, from another
+    thread, is a race that nothing here guards against.
 
     Examples
     --------

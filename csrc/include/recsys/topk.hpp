@@ -16,34 +16,31 @@
 // 8-bit whole numbers and computes those alone that may be among the k best (cpu/compact_items.hpp proves that none is
 // lost); it needs a copy of the factors, built at the first use.
 //
-// Cost: topk O(B n d), with scratch of O(k) a query in flight and no score matrix; item_item_topk O(B n + entries
-// read). Thread safety: an ItemIndex is immutable, but for copies that it builds once, under a lock, when first needed;
-// all functions may run concurrently.
+// Where few items are allowed, those alone are scored.
+//
+// Cost: topk O(B n d), or O(entries d) where items are allowed per query or few are allowed, with scratch of O(k) a
+// query in flight and no score matrix; item_item_topk O(B n + entries read).  Thread safety: all functions may run
+// concurrently, on one index too; somebody who writes to the arrays of a call meanwhile must see to it themselves.
+// Both look for interruptions (recsys/interrupt.hpp) every few milliseconds.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 
-#include "recsys/aligned_buffer.hpp"
+#include "recsys/item_index.hpp"
 #include "recsys/views.hpp"
 
 namespace recsys {
 
-enum class Metric { dot, cosine };
-
 // automatic takes what it expects to be faster, and changes over for queries that turn out otherwise.
 enum class Method { automatic, float32, compact };
 
-namespace cpu {
-class CompactItems;
-}
-
-// Which items may be returned.
+// Which items may be returned.  Of CSR only the structure counts, columns in any order.
 struct Filters {
-  std::optional<CsrView> exclude;                      // [B, n]: per query; only the structure counts, any order
+  std::optional<CsrView> exclude;                      // [B, n]: per query
   std::optional<std::span<const std::int64_t>> allow;  // item indices; absent: all
+  std::optional<CsrView> allow_each;                   // [B, n]: per query, instead of `allow`
   std::span<const std::int64_t> deny;                  // item indices
 };
 
@@ -51,44 +48,6 @@ struct Filters {
 struct RankingView {
   MatrixView<std::int64_t> indices;
   MatrixView<float> scores;
-};
-
-// Item factors, packed for scoring: tiles of `tile_items` items, each [d, tile_items], so that a vector register holds
-// one factor of neighbouring items.  The layout is the same at every ISA level.  Memory 4 n d bytes (n rounded up).
-class ItemIndex {
- public:
-  static constexpr std::int64_t tile_items = 32;
-
-  // Throws DataError on NaN or infinity, ShapeError where `item_bias` has neither 0 nor n entries.
-  ItemIndex(MatrixView<const float> item_factors, std::span<const float> item_bias, Metric metric);
-  ItemIndex(ItemIndex&&) noexcept;
-  ItemIndex& operator=(ItemIndex&&) noexcept;
-  ~ItemIndex();
-
-  [[nodiscard]] std::int64_t n_items() const { return n_items_; }
-  [[nodiscard]] std::int64_t n_factors() const { return n_factors_; }
-  [[nodiscard]] Metric metric() const { return metric_; }
-  [[nodiscard]] bool has_bias() const { return bias_.size() > 0; }
-  [[nodiscard]] std::int64_t n_tiles() const { return (n_items_ + tile_items - 1) / tile_items; }
-
-  [[nodiscard]] const float* tile(std::int64_t t) const { return factors_.data() + t * n_factors_ * tile_items; }
-  // Null where there is no bias.
-  [[nodiscard]] const float* bias(std::int64_t t) const { return has_bias() ? bias_.data() + t * tile_items : nullptr; }
-
-  // Built at the first call.
-  [[nodiscard]] const cpu::CompactItems& compact() const;
-
-  // What Method::automatic remembers of earlier calls; it decides speed only.
-  struct Experience;
-  [[nodiscard]] Experience& experience() const { return *experience_; }
-
- private:
-  std::int64_t n_items_;
-  std::int64_t n_factors_;
-  Metric metric_;
-  AlignedBuffer<float> factors_;
-  AlignedBuffer<float> bias_;
-  std::unique_ptr<Experience> experience_;
 };
 
 // Throws DataError on NaN or infinity in `queries` or on an index outside [0, n), ShapeError on unequal shapes,
