@@ -93,8 +93,9 @@ class LiveIndex {
   std::shared_ptr<const ItemIndex> current_;
 };
 
-std::span<const float> bias_view(const std::optional<py::array>& item_bias) {
-  return item_bias ? vector_view<float>(*item_bias, "item_bias") : std::span<const float>{};
+std::optional<std::span<const float>> bias_view(const std::optional<py::array>& item_bias) {
+  if (!item_bias) return std::nullopt;
+  return vector_view<float>(*item_bias, "item_bias");
 }
 
 void bind_item_index(py::module_& module) {
@@ -133,8 +134,7 @@ void bind_item_index(py::module_& module) {
              const std::optional<py::array>& item_bias) {
             const auto at = vector_view<std::int64_t>(rows, "rows");
             const auto factors = matrix_view<float>(item_factors, "item_factors");
-            std::optional<std::span<const float>> bias;
-            if (item_bias) bias = vector_view<float>(*item_bias, "item_bias");
+            const auto bias = bias_view(item_bias);
             self.change([&](const ItemIndex& index) { return index.updated(at, factors, bias); });
           },
           py::arg("rows"), py::arg("item_factors"), py::arg("item_bias"))

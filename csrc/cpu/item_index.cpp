@@ -138,8 +138,9 @@ ItemIndex::ItemIndex(std::int64_t n_factors, Metric metric, bool has_bias)
       compact_(new LazyCopy),
       experience_(std::make_shared<Experience>()) {}
 
-ItemIndex::ItemIndex(MatrixView<const float> item_factors, std::span<const float> item_bias, Metric metric)
-    : ItemIndex(item_factors.cols(), metric, !item_bias.empty()) {
+ItemIndex::ItemIndex(MatrixView<const float> item_factors, std::optional<std::span<const float>> item_bias,
+                     Metric metric)
+    : ItemIndex(item_factors.cols(), metric, item_bias.has_value()) {
   *this = appended(item_factors, item_bias);
 }
 
@@ -191,11 +192,12 @@ ItemIndex ItemIndex::updated(std::span<const std::int64_t> rows, MatrixView<cons
   return changed;
 }
 
-ItemIndex ItemIndex::appended(MatrixView<const float> item_factors, std::span<const float> item_bias) const {
+ItemIndex ItemIndex::appended(MatrixView<const float> item_factors,
+                              std::optional<std::span<const float>> item_bias) const {
   check_factors(*this, item_factors);
   if (has_bias_) {
-    check_bias(item_bias, item_factors.rows());
-  } else if (!item_bias.empty()) {
+    check_bias(item_bias.value_or(std::span<const float>{}), item_factors.rows());
+  } else if (item_bias) {
     throw ShapeError(
         "item_bias was given to an index without one; make the index with an item_bias, of zeros if need be");
   }
@@ -212,10 +214,10 @@ ItemIndex ItemIndex::appended(MatrixView<const float> item_factors, std::span<co
   parallel_for(divide_up(n_new, items_a_task), 0, [&](std::int64_t task, std::int64_t) {
     for (std::int64_t i = task * items_a_task; i < std::min(n_new, (task + 1) * items_a_task); ++i) {
       write_row(item_factors.row(i), n_factors_, metric_, editor.column(n_items_ + i));
-      if (has_bias_) editor.bias(n_items_ + i) = item_bias[static_cast<std::size_t>(i)];
+      if (has_bias_) editor.bias(n_items_ + i) = (*item_bias)[static_cast<std::size_t>(i)];
     }
   });
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(n_items_ == 0 ? 0 : n_new));
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(n_new));
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = n_items_ + static_cast<std::int64_t>(i);
   if (!present_.empty()) {
     changed.present_.resize(static_cast<std::size_t>(changed.n_tiles()));

@@ -83,7 +83,8 @@ def rank(
         items = np.flatnonzero(admissible)
         order = items[np.argsort(-scores[query, items], kind="stable")][:k]
         indices[query, : len(order)] = order
-        best[query, : len(order)] = scores[query, order]
+        with np.errstate(over="ignore"):  # what float32 cannot hold is inf there too
+            best[query, : len(order)] = scores[query, order]
     return Ranking(indices, best)
 
 

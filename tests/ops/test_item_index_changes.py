@@ -108,11 +108,13 @@ def test_changes_that_make_the_compact_copy_anew() -> None:
         changing.check()
 
 
-def test_an_empty_index_grows_and_shrinks() -> None:
-    index = ops.ItemIndex(np.empty((0, 2)))
-    index.append(np.empty((0, 2)))
-    index.append([[1, 0], [0, 1]])
-    np.testing.assert_array_equal(index.topk([[1, 0]], 3).indices, [[0, 1, -1]])
+@pytest.mark.parametrize("method", ["float32", "compact"])
+def test_an_empty_index_grows_and_shrinks(method: str) -> None:
+    index = ops.ItemIndex(np.empty((0, 2)), np.empty(0))
+    np.testing.assert_array_equal(index.topk([[1, 0]], 1, method=method).indices, [[-1]])
+    index.append(np.empty((0, 2)), np.empty(0))
+    index.append([[1, 0], [0, 1]], [0, 0])
+    np.testing.assert_array_equal(index.topk([[1, 0]], 3, method=method).indices, [[0, 1, -1]])
     index.remove([1, 1, 0])
     np.testing.assert_array_equal(index.topk([[1, 0]], 2).indices, [[-1, -1]])
     assert index.n_removed == 2

@@ -39,8 +39,8 @@ class ItemIndex {
   static constexpr std::int64_t tile_items = 32;
   static constexpr std::int64_t page_tiles = 4;
 
-  // Throws DataError on NaN or infinity, ShapeError where `item_bias` has neither 0 nor n entries.
-  ItemIndex(MatrixView<const float> item_factors, std::span<const float> item_bias, Metric metric);
+  // Throws DataError on NaN or infinity, ShapeError where `item_bias` has other than n entries.
+  ItemIndex(MatrixView<const float> item_factors, std::optional<std::span<const float>> item_bias, Metric metric);
   ItemIndex(ItemIndex&&) noexcept;
   ItemIndex& operator=(ItemIndex&&) noexcept;
   ~ItemIndex();
@@ -50,7 +50,8 @@ class ItemIndex {
   [[nodiscard]] ItemIndex updated(std::span<const std::int64_t> rows, MatrixView<const float> item_factors,
                                   std::optional<std::span<const float>> item_bias) const;
   // With these rows as items n, n + 1, ...  An index with a bias needs theirs.
-  [[nodiscard]] ItemIndex appended(MatrixView<const float> item_factors, std::span<const float> item_bias) const;
+  [[nodiscard]] ItemIndex appended(MatrixView<const float> item_factors,
+                                   std::optional<std::span<const float>> item_bias) const;
   // Without these rows, whose indices stay unused.  Throws DataError on a row outside [0, n).
   [[nodiscard]] ItemIndex removed(std::span<const std::int64_t> rows) const;
   // Of the items that are not removed, numbered anew in their order.
