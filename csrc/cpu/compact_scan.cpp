@@ -92,9 +92,9 @@ std::vector<std::int64_t> scan_by_queries(const CompactProblem& problem, std::in
 
 }  // namespace
 
-std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactCopy& copy,
-                                       MatrixView<const float> queries, const Filters& filters, std::int64_t n_threads,
-                                       bool may_give_up, const RankingView& ranking) {
+std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactCopy& copy, MatrixView<const float> queries,
+                                       const Filters& filters, std::int64_t n_threads, bool may_give_up,
+                                       const RankingView& ranking) {
   const std::int64_t k = ranking.indices.cols();
   const BlockFilter block_filter(copy, filters);
   const CompactProblem problem{.index = index,
