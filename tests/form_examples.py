@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_core.export.graph import GraphBuilder
-from recsys_core.models import DotForm, FoldIn, HistoryEncoder, ItemItemForm, StaticForm
+from recsys_core.models import DotForm, FoldIn, HistoryEncoder, ItemItemForm, PairForm, PairScorer, StaticForm
 
 N_USERS, N_ITEMS, N_FACTORS = 50, 200, 16
 FORMS = (
@@ -20,8 +20,13 @@ FORMS = (
     "static",
     "encoder",
     "encoder_with_users",
+    "pair_users",
+    "pair_histories",
+    "two_stage_users",
+    "two_stage_fold_in",
+    "two_stage_item_item",
 )
-MAX_LENGTH = 20
+MAX_LENGTH, N_CANDIDATES = 20, 30
 
 
 def make_encoder(max_length: int = MAX_LENGTH) -> HistoryEncoder:
@@ -56,7 +61,23 @@ def decayed_sum(history: list[int], item_factors: np.ndarray, max_length: int = 
     return query
 
 
-def make_form(name: str) -> DotForm | ItemItemForm | StaticForm:
+def make_scorer() -> PairScorer:
+    """The inner product less a penalty for items far from the query: no product of two factors."""
+    graph = GraphBuilder()
+    query = graph.input("query", "float32", ["pairs", N_FACTORS])
+    item = graph.input("item", "float32", ["pairs", N_FACTORS])
+    product = graph.op("ReduceSum", graph.op("Mul", query, item), graph.constant([1]), keepdims=0)
+    distance = graph.op("ReduceSum", graph.op("Abs", graph.op("Sub", query, item)), graph.constant([1]), keepdims=0)
+    graph.output("score", graph.op("Sub", product, distance), "float32", ["pairs"])
+    return PairScorer(graph.model("product_less_distance", {}).SerializeToString())
+
+
+def pair_scores(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """What :func:`make_scorer` computes, for every pair."""
+    return queries @ items.T - np.abs(queries[:, None, :] - items).sum(axis=2)
+
+
+def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
     rng = np.random.default_rng(1)
     items = rng.normal(size=(N_ITEMS, N_FACTORS)).astype(np.float32)
     users = rng.normal(size=(N_USERS, N_FACTORS)).astype(np.float32)
@@ -78,5 +99,14 @@ def make_form(name: str) -> DotForm | ItemItemForm | StaticForm:
         "static": StaticForm(np.round(bias, 1)),
         "encoder": DotForm(items, bias, encoder=make_encoder()),
         "encoder_with_users": DotForm(items, None, users, encoder=make_encoder()),
+        "pair_users": PairForm(items, make_scorer(), users),
+        "pair_histories": PairForm(items, make_scorer(), None, make_encoder()),
+        "two_stage_users": PairForm(items, make_scorer(), users, None, DotForm(items, bias, users), N_CANDIDATES),
+        "two_stage_fold_in": PairForm(
+            items, make_scorer(), users, make_encoder(), DotForm(items, None, users, implicit), N_CANDIDATES
+        ),
+        "two_stage_item_item": PairForm(
+            items, make_scorer(), None, make_encoder(), ItemItemForm(sparse, binary=False), N_CANDIDATES
+        ),
     }
     return forms[name]

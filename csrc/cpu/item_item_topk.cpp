@@ -112,13 +112,14 @@ std::int64_t ranges_a_query(const CsrView& histories, std::int64_t n_blocks, std
 template <typename Weights>
 void run(const CsrView& histories, const Weights& weights, const Filters& filters, std::int64_t n_threads,
          const RankingView& ranking) {
-  const std::int64_t n_items = histories.cols;
+  const std::int64_t n_items = weights.cols();
   const std::int64_t n_queries = histories.rows();
   check_structure(histories, "histories");
   check_finite(histories, "histories");
-  if (weights.rows() != n_items || weights.cols() != n_items) {
-    throw ShapeError("weights must have one row and one column an item of histories, " + std::to_string(n_items) +
-                     ", got shape (" + std::to_string(weights.rows()) + ", " + std::to_string(weights.cols()) + ")");
+  if (weights.rows() != histories.cols) {
+    throw ShapeError("weights must have one row for each of the " + std::to_string(histories.cols) +
+                     " columns of histories, got shape (" + std::to_string(weights.rows()) + ", " +
+                     std::to_string(weights.cols()) + ")");
   }
   cpu::check_arguments(filters, ranking, n_queries, n_items);
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recsys_core.export.onnx_model import build_onnx, export_onnx
 from recsys_core.export.parity import ParityReport, check_parity
 from recsys_core.export.session import GRAPH_FORMAT_VERSION, OnnxRanker
-from recsys_core.export.torch_modules import encoder_from_torch
+from recsys_core.export.torch_modules import encoder_from_torch, scorer_from_torch
 
 __all__ = [
     "GRAPH_FORMAT_VERSION",
@@ -15,4 +15,5 @@ __all__ = [
     "check_parity",
     "encoder_from_torch",
     "export_onnx",
+    "scorer_from_torch",
 ]

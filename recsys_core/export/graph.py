@@ -46,8 +46,9 @@ class GraphBuilder:
         return f"{stem}_{self._root._counter}"
 
     def input(self, name: str, dtype: str, shape: list[str | int]) -> str:
-        """Declare an input; strings in ``shape`` are dynamic sizes."""
-        self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
+        """Declare an input; strings in ``shape`` are dynamic sizes.  Asking for the same one again gives the same."""
+        if all(declared.name != name for declared in self._inputs):
+            self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
         return name
 
     def output(self, name: str, value: str, dtype: str, shape: list[str | int] | None) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import onnx
 
 from recsys_core.errors import ExportError
+from recsys_core.export.feeding import history_repeats, history_width, score_width
 from recsys_core.export.graph import GraphBuilder
 from recsys_core.export.parity import TOLERANCE, ParityReport, check_parity
 from recsys_core.export.retrieval import add_retrieval_head
-from recsys_core.export.scoring import add_scores, history_repeats, history_width
+from recsys_core.export.scoring import add_scoring
 from recsys_core.export.session import GRAPH_FORMAT_VERSION
 from recsys_core.models import FittedModel, Recommender
 
@@ -33,8 +34,8 @@ def build_onnx(model: Recommender | FittedModel, *, k: int | None = None) -> onn
     fitted = model.fitted if isinstance(model, Recommender) else model
     graph = GraphBuilder()
     exclude = graph.input("exclude", "int64", ["batch", "excluded"])
-    scores = add_scores(fitted.form, graph, exclude)
-    add_retrieval_head(graph, scores, len(fitted.items), exclude, k)
+    scores, rescorer = add_scoring(fitted.form, graph, exclude)
+    add_retrieval_head(graph, scores, len(fitted.items), exclude, k, rescorer)
     provenance = fitted.provenance
     metadata = {
         "recsys_core.format_version": str(GRAPH_FORMAT_VERSION),
@@ -42,6 +43,7 @@ def build_onnx(model: Recommender | FittedModel, *, k: int | None = None) -> onn
         "recsys_core.n_items": str(len(fitted.items)),
         "recsys_core.history_repeats": history_repeats(fitted.form),
         "recsys_core.history_width": str(history_width(fitted.form)),
+        "recsys_core.score_width": str(score_width(fitted.form)),
         "recsys_core.item_ids_sha256": fitted.items.digest,
         "recsys_core.model": provenance.name,
         "recsys_core.distribution": provenance.distribution,

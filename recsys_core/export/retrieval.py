@@ -6,15 +6,28 @@ the CPU; a filtered item is never returned, and missing places are filled with i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from recsys_core.export.graph import GraphBuilder
 
-__all__ = ["add_retrieval_head"]
+__all__ = ["Rescorer", "add_retrieval_head"]
 
 
-def add_retrieval_head(graph: GraphBuilder, scores: str, n_items: int, exclude: str, fixed_k: int | None) -> None:
-    """Filter ``scores`` float32 [B, n_items] and return the top k of each row.
+class Rescorer(NamedTuple):
+    """A second stage: the best ``n_candidates`` by the scores are scored anew, and only they are returned."""
+
+    n_candidates: int
+    score: Callable[[str], str]
+    """Adds the nodes that score candidates int64 [B, C], and returns the scores' name, float32 [B, C]."""
+
+
+def add_retrieval_head(
+    graph: GraphBuilder, scores: str, n_items: int, exclude: str, fixed_k: int | None, rescorer: Rescorer | None = None
+) -> None:
+    """Filter ``scores`` float32 [B, n_items] and return the top k of each row, by those of a rescorer if there is one.
 
     Adds the inputs ``allow`` int64 [A] (empty: no restriction; padded with -1) and ``k`` int64 (a scalar), unless
     ``fixed_k`` bakes k in, and the outputs ``item_index`` int64 [B, k] and ``score`` float32 [B, k].
@@ -29,15 +42,35 @@ def add_retrieval_head(graph: GraphBuilder, scores: str, n_items: int, exclude: 
     scores = _excluded(graph, scores, n_items, exclude, minus_inf)
     scores = graph.op("Where", _allowed(graph, allow, n_items), scores, minus_inf)
 
-    # TopK refuses k > n_items, so it gets less and the rest is padding.
-    k_found = graph.op("Min", k, graph.constant([n_items]))
-    values, indices = graph.op_n("TopK", 2, scores, k_found, axis=1, largest=1, sorted=1)
+    # TopK refuses more than there are, so it gets less and the rest is padding.
+    if rescorer is None:
+        k_found = graph.op("Min", k, graph.constant([n_items]))
+        values, indices = graph.op_n("TopK", 2, scores, k_found, axis=1, largest=1, sorted=1)
+    else:
+        n_candidates = min(rescorer.n_candidates, n_items)
+        k_found = graph.op("Min", k, graph.constant([n_candidates]))
+        candidates, scores = _rescored(graph, scores, n_candidates, rescorer, minus_inf)
+        values, columns = graph.op_n("TopK", 2, scores, k_found, axis=1, largest=1, sorted=1)
+        indices = graph.op("GatherElements", candidates, columns, axis=1)
     found = graph.op("Greater", values, minus_inf)
     indices = graph.op("Where", found, indices, graph.constant(-1))
     pads = graph.op("Concat", graph.constant([0, 0, 0]), graph.op("Sub", k, k_found), axis=0)
     shape: list[str | int] = ["batch", fixed_k or "k"]
     graph.output("item_index", graph.op("Pad", indices, pads, graph.constant(-1)), "int64", shape)
     graph.output("score", graph.op("Pad", values, pads, minus_inf), "float32", shape)
+
+
+def _rescored(
+    graph: GraphBuilder, scores: str, n_candidates: int, rescorer: Rescorer, minus_inf: str
+) -> tuple[str, str]:
+    """The candidates in item order, so that ties go to the lowest item, and their new scores."""
+    size = graph.constant([n_candidates])
+    _, found = graph.op_n("TopK", 2, scores, size, axis=1, largest=1, sorted=0)
+    candidates, _ = graph.op_n("TopK", 2, found, size, axis=1, largest=0, sorted=1)
+    admissible = graph.op("Greater", graph.op("GatherElements", scores, candidates, axis=1), minus_inf)
+    anew = rescorer.score(candidates)
+    usable = graph.op("And", admissible, graph.op("Not", graph.op("IsNaN", anew)))
+    return candidates, graph.op("Where", usable, anew, minus_inf)
 
 
 def _as_vector(graph: GraphBuilder, k: str) -> str:

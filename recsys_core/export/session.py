@@ -55,6 +55,7 @@ class OnnxRanker:
         self._n_items = int(self.metadata["recsys_core.n_items"])
         self._repeats = self.metadata["recsys_core.history_repeats"]
         self._history_width = int(self.metadata["recsys_core.history_width"])
+        self._score_width = SCORE_BLOCKS + int(self.metadata.get("recsys_core.score_width", 0))
 
     def check_ids(self, fitted: FittedModel) -> None:
         """Check that the graph was made from a model over the same users and items.
@@ -101,7 +102,7 @@ class OnnxRanker:
         order = np.argsort(-lengths, kind="stable")
         start = 0
         while start < n_queries:
-            per_row = 4 * (SCORE_BLOCKS * self._n_items + int(lengths[order[start]]) + 1)
+            per_row = 4 * (self._score_width * self._n_items + int(lengths[order[start]]) + 1)
             size = max(1, BATCH_BYTES // per_row)
             yield order[start : start + size]
             start += size

@@ -13,7 +13,7 @@ import numpy as np
 
 from recsys_core.errors import ConfigError, ExportError
 from recsys_core.export.graph import OPSET
-from recsys_core.models import HistoryEncoder
+from recsys_core.models import HistoryEncoder, PairScorer
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.onnx_session import open_session
 from recsys_core.types import FloatArray, IndexArray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-__all__ = ["encoder_from_torch"]
+__all__ = ["encoder_from_torch", "scorer_from_torch"]
 
 TOLERANCE = 1e-4
 
@@ -102,6 +102,59 @@ def encoder_from_torch(
     return encoder
 
 
+def scorer_from_torch(
+    module: torch.nn.Module, item_inputs: Any, queries: Any, *, tolerance: float = TOLERANCE, random_state: int = 0
+) -> PairScorer:
+    """Export a module that scores pairs of a query and an item, and check that onnxruntime gives its answers.
+
+    Parameters
+    ----------
+    module
+        ``forward(query, item)`` with float32 (P, dq) and (P, di), row by row the two sides of P pairs, returns float32
+        (P,).
+    item_inputs
+        float32 (n_items, di), of which some are compared.
+    queries
+        float32 (n, dq), n at least 1: examples of queries.
+    tolerance
+        Allowed difference from the module's answers, relative to the largest of a batch, at least 1.
+    random_state
+        Seed of the pairs that are compared.
+
+    Returns
+    -------
+    PairScorer
+
+    Raises
+    ------
+    ExportError
+        torch cannot export the module, it uses operators that are not standard, or onnxruntime's answers differ.
+    """
+    import torch
+
+    item_inputs = finite_floats(item_inputs, "item_inputs", None, None)
+    queries = finite_floats(queries, "queries", None, None)
+    rng = np.random.default_rng(random_state)
+
+    def pairs(n: int) -> tuple[FloatArray, FloatArray]:
+        return queries[rng.integers(0, len(queries), n)], item_inputs[rng.integers(0, len(item_inputs), n)]
+
+    with _exporting(module):
+        shapes = {name: {0: torch.export.Dim.DYNAMIC} for name in ("query", "item")}
+        model = _export(module, tuple(map(torch.from_numpy, pairs(3))), shapes, ["score"])
+        scorer = PairScorer(model.SerializeToString())
+        session = open_session(scorer.graph, "scorer")
+        for n in (1, 2, 33):
+            query, item = pairs(n)
+            with torch.no_grad():
+                expected = module(torch.from_numpy(query), torch.from_numpy(item)).numpy()
+            if expected.shape != (n,):
+                raise ExportError(f"{type(module).__name__}: expected scores of shape {(n,)}, got {expected.shape}.")
+            got = session.run(["score"], {"query": query, "item": item})[0]
+            _compare(expected, got, tolerance, "onnxruntime's scores")
+    return scorer
+
+
 def _histories(rng: np.random.Generator, batch: int, length: int, n_items: int) -> IndexArray:
     """Random rows of all lengths; the first is full and the last of several is empty."""
     lengths = rng.integers(0, length + 1, batch)
@@ -177,12 +230,9 @@ def _export(
 
 def _compare(expected: FloatArray, got: FloatArray, tolerance: float, what: str) -> None:
     if not np.isfinite(expected).all() or not np.isfinite(got).all():
-        raise ExportError(
-            f"encoder: expected finite queries, got NaN or infinity in {what}; an empty history is one row."
-        )
+        raise ExportError(f"export: expected finite numbers, got NaN or infinity in {what}; mind empty histories.")
     error = float(np.abs(expected - got).max(initial=0)) / max(1.0, float(np.abs(expected).max(initial=0)))
     if not error <= tolerance:
         raise ExportError(
-            f"encoder: expected {what} within {tolerance:.0e} of the module's, "
-            f"got a relative difference of {error:.1e}."
+            f"export: expected {what} within {tolerance:.0e} of the module's, got a relative difference of {error:.1e}."
         )

@@ -5,7 +5,16 @@ from __future__ import annotations
 from recsys_core.models.config import Config, build_config
 from recsys_core.models.filters import NO_FILTERS, Filters
 from recsys_core.models.fitted import FittedModel, Provenance
-from recsys_core.models.forms import DotForm, FoldIn, Form, ItemItemForm, StaticForm, form_from_state
+from recsys_core.models.forms import (
+    DotForm,
+    FoldIn,
+    Form,
+    ItemItemForm,
+    PairForm,
+    PairScorer,
+    StaticForm,
+    form_from_state,
+)
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.models.query import OnUnknown
 from recsys_core.models.recommender import Monitor, Progress, Recommender
@@ -25,6 +34,8 @@ __all__ = [
     "ItemItemForm",
     "Monitor",
     "OnUnknown",
+    "PairForm",
+    "PairScorer",
     "Progress",
     "Provenance",
     "Recommender",

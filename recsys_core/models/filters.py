@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import scipy.sparse as sp
+
 from recsys_core.types import CSR, IndexArray
 
 __all__ = ["NO_FILTERS", "Filters"]
@@ -27,6 +29,11 @@ class Filters:
     exclude: CSR | None = None
     allow: IndexArray | CSR | None = None
     deny: IndexArray | None = None
+
+    def of(self, queries: slice) -> Filters:
+        """The filters of some of the queries."""
+        allow = self.allow[queries] if sp.issparse(self.allow) else self.allow
+        return Filters(None if self.exclude is None else self.exclude[queries], allow, self.deny)
 
 
 NO_FILTERS = Filters()

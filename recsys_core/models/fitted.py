@@ -16,7 +16,7 @@ from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, ShapeError, UnknownIdError
 from recsys_core.models.arrays import pattern, positions, require_csr
 from recsys_core.models.filters import Filters
-from recsys_core.models.forms import DotForm, Form, StaticForm
+from recsys_core.models.forms import DotForm, Form, PairForm, StaticForm
 from recsys_core.models.query import OnUnknown, as_ids, check_one_given, resolve_items, resolve_query
 from recsys_core.types import CSR, IndexArray, Ranking
 
@@ -66,9 +66,10 @@ class FittedModel:
             raise ShapeError(
                 f"form: expected scores for the {len(self.items)} items of the id map, got {self.form.n_items}."
             )
-        factors = self.form.user_factors if isinstance(self.form, DotForm) else None
-        if factors is not None and len(factors) != len(self.users):
-            raise ShapeError(f"form.user_factors: expected {len(self.users)} rows, one a user, got {len(factors)}.")
+        for name in ("user_factors", "user_inputs"):
+            table = getattr(self.form, name, None)
+            if table is not None and len(table) != len(self.users):
+                raise ShapeError(f"form.{name}: expected {len(self.users)} rows, one a user, got {len(table)}.")
 
     def recommend(
         self,
@@ -251,7 +252,8 @@ class FittedModel:
 
     @property
     def _default_weight(self) -> float:
-        fold_in = self.form.fold_in if isinstance(self.form, DotForm) else None
+        form = self.form.retriever if isinstance(self.form, PairForm) else self.form
+        fold_in = form.fold_in if isinstance(form, DotForm) else None
         return fold_in.default_weight if fold_in is not None else 1.0
 
     @cached_property

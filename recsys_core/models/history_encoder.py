@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys_core.data import Histories
-from recsys_core.errors import ConfigError, DTypeError, FormatError, ShapeError
+from recsys_core.errors import ConfigError, DTypeError, FormatError
 from recsys_core.models.onnx_session import open_session
 from recsys_core.types import FloatArray, IndexArray
 
@@ -69,34 +69,44 @@ class HistoryEncoder:
         return {"graph": self.graph, "max_length": self.max_length}  # a session cannot be pickled
 
     def encode(self, histories: Histories, item_factors: FloatArray) -> FloatArray:
-        """Query vectors of histories, float32 (len(histories), n_factors), computed by onnxruntime.
+        """Query vectors of histories, float32 (len(histories), n_dims), computed by onnxruntime.
 
         Rows of like lengths are encoded together, so that short ones are not padded to the longest of all.
         """
-        n_factors = item_factors.shape[1]
-        queries = np.empty((len(histories), n_factors), np.float32)
-        for rows, history in self._batches(histories, n_factors):
+        queries = np.empty((len(histories), self.n_dims), np.float32)
+        for rows, history in self._batches(histories):
             feeds: dict[str, Any] = {"history": history}
             if self.takes_item_factors:
                 feeds["item_factors"] = item_factors
-            (encoded,) = self._session.run(["query"], feeds)
-            if encoded.shape != (len(rows), n_factors):
-                raise ShapeError(f"encoder: expected queries of shape {(len(rows), n_factors)}, got {encoded.shape}.")
-            queries[rows] = encoded
+            (queries[rows],) = self._session.run(["query"], feeds)
         return queries
+
+    @cached_property
+    def n_dims(self) -> int:
+        """Length of a query vector.
+
+        Raises
+        ------
+        FormatError
+            The graph does not say.
+        """
+        shape = self._session.get_outputs()[0].shape
+        if len(shape) != 2 or not isinstance(shape[1], int):
+            raise FormatError(f"encoder: expected an output of shape [batch, n_dims] with n_dims fixed, got {shape}.")
+        return shape[1]
 
     @property
     def takes_item_factors(self) -> bool:
         """Whether the graph looks items up in the form's item factors."""
         return "item_factors" in self._inputs
 
-    def _batches(self, histories: Histories, n_factors: int) -> Iterator[tuple[IndexArray, IndexArray]]:
+    def _batches(self, histories: Histories) -> Iterator[tuple[IndexArray, IndexArray]]:
         lengths = np.clip(histories.lengths, 1, self.max_length)
         order = np.argsort(-lengths, kind="stable")
         start = 0
         while start < len(order):
             longest = int(lengths[order[start]])
-            size = max(1, BATCH_NUMBERS // (longest * max(longest, n_factors)))
+            size = max(1, BATCH_NUMBERS // (longest * max(longest, self.n_dims)))
             rows = order[start : start + size]
             yield rows, histories.rows(rows).newest(self.max_length)
             start += size

@@ -274,5 +274,6 @@ def _require_interactions(interactions: Any) -> None:
 
 def _require_form(form: Any, source: str) -> Form:
     if not isinstance(form, Form):
-        raise PluginError(f"{source}: expected a DotForm, ItemItemForm or StaticForm, got {type(form).__name__}.")
+        expected = "DotForm, ItemItemForm, PairForm or StaticForm"
+        raise PluginError(f"{source}: expected a {expected}, got {type(form).__name__}.")
     return form

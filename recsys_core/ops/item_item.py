@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recsys_core import _core
-from recsys_core.errors import ShapeError
 from recsys_core.ops import _validate
 from recsys_core.types import Ranking
 
@@ -35,9 +34,10 @@ def item_item_topk(
     Parameters
     ----------
     histories
-        CSR, shape (n_queries, n_items), float32, finite; a column may repeat within a row.
+        CSR, shape (n_queries, n_inputs), float32, finite; a column may repeat within a row.
     weights
-        CSR or dense, shape (n_items, n_items), float32, finite: row j holds what item j contributes to each item.
+        CSR or dense, shape (n_inputs, n_items), float32, finite: row j holds what input j contributes to each item.
+        The inputs are usually the items themselves; anything else that scores items in proportion will do.
     k
         Length of each list, at least 1; it may exceed the number of items.
     exclude
@@ -90,14 +90,11 @@ def item_item_topk(
     Ranking(indices=array([[ 1,  2, -1]]), scores=array([[  3.,   3., -inf]], dtype=float32))
     """
     rows = _validate.csr_arrays(histories, "histories")
-    n_items = rows[-1]
     contributions: _validate.CsrArrays | FloatArray
     if _validate.is_sparse(weights):
-        if weights.shape != (n_items, n_items):
-            raise ShapeError(f"weights must have shape ({n_items}, {n_items}), got {weights.shape}")
         contributions = _validate.csr_arrays(weights, "weights")
     else:
-        contributions = _validate.matrix(weights, "weights", n_columns=n_items)
+        contributions = _validate.matrix(weights, "weights")
     indices, scores = _core.item_item_topk(
         rows,
         contributions,

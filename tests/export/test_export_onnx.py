@@ -10,7 +10,7 @@ import pytest
 
 from recsys_core.errors import ExportError, FormatError
 from recsys_core.export import OnnxRanker, check_parity, export_onnx
-from recsys_core.models import DotForm, Filters, FittedModel, FoldIn, ItemItemForm, StaticForm
+from recsys_core.models import DotForm, Filters, FittedModel, FoldIn, ItemItemForm, PairForm, StaticForm
 
 
 def test_export_reports_parity_and_carries_metadata(fitted: FittedModel, tmp_path) -> None:
@@ -39,6 +39,8 @@ def changed(form):
         return StaticForm(form.scores + np.float32(0.01))
     if isinstance(form, ItemItemForm):
         return dataclasses.replace(form, weights=form.weights * np.float32(1.01))
+    if isinstance(form, PairForm):
+        return dataclasses.replace(form, item_inputs=form.item_inputs * np.float32(1.01))
     return dataclasses.replace(form, item_factors=form.item_factors * np.float32(1.01))
 
 
@@ -58,6 +60,8 @@ def test_parity_fails_when_items_are_swapped(fitted: FittedModel, tmp_path) -> N
         swapped = StaticForm(form.scores[order])
     elif isinstance(form, ItemItemForm):
         swapped = dataclasses.replace(form, weights=form.weights[:, order])
+    elif isinstance(form, PairForm):
+        swapped = dataclasses.replace(form, item_inputs=form.item_inputs[order])
     else:
         fold_in = form.fold_in and dataclasses.replace(form.fold_in)
         swapped = dataclasses.replace(form, item_factors=form.item_factors[order], fold_in=fold_in)

@@ -6,15 +6,34 @@ import numpy as np
 import onnx
 import pytest
 import scipy.sparse as sp
-from form_examples import decayed_sum, make_form
+from form_examples import decayed_sum, make_form, pair_scores
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.export import OnnxRanker, build_onnx
 from recsys_core.models import Filters, FittedModel, ItemItemForm, StaticForm
 
 
-def expected_scores(fitted: FittedModel, users: np.ndarray, by_user: bool) -> np.ndarray:
+def expected_answer(fitted: FittedModel, users: np.ndarray, by_user: bool, k: int, filters: dict):
     form = fitted.form
+    if form.kind != "pair":
+        return expected_ranking(expected_scores(form, fitted, users, by_user), k, **filters)
+    rows = fitted.histories.rows(users)
+    items = form.item_inputs.astype(float)
+    queries = form.user_inputs[users] if by_user else decayed_sums(rows, items)
+    scores = pair_scores(queries.astype(float), items)
+    if form.retriever is not None:
+        retrieved = expected_scores(form.retriever, fitted, users, by_user)
+        candidates, _ = expected_ranking(retrieved, form.n_candidates, **filters)
+        among = (candidates[:, :, None] == np.arange(form.n_items)).any(axis=1)
+        scores[~among] = -np.inf
+    return expected_ranking(scores, k, **filters)
+
+
+def decayed_sums(rows: Histories, items: np.ndarray) -> np.ndarray:
+    return np.array([decayed_sum(row, items) for row in np.split(rows.indices, rows.indptr[1:-1])])
+
+
+def expected_scores(form, fitted: FittedModel, users: np.ndarray, by_user: bool) -> np.ndarray:
     if form.kind == "static":
         return np.tile(form.scores.astype(float), (len(users), 1))
     history = fitted.histories.rows(users).to_csr(form.n_items).toarray().astype(float)
@@ -24,9 +43,7 @@ def expected_scores(fitted: FittedModel, users: np.ndarray, by_user: bool) -> np
     if by_user:
         queries = form.user_factors[users]
     elif form.encoder is not None:
-        rows = fitted.histories.rows(users)
-        items = form.item_factors.astype(float)
-        queries = np.array([decayed_sum(row, items) for row in np.split(rows.indices, rows.indptr[1:-1])])
+        queries = decayed_sums(fitted.histories.rows(users), form.item_factors.astype(float))
     else:
         queries = np.array([solve(form, row) for row in history])
     bias = 0 if form.item_bias is None else form.item_bias.astype(float)
@@ -91,7 +108,7 @@ def test_graph_gives_the_reference_ranking(fitted: FittedModel, ranker: OnnxRank
     for by_user in questions(fitted):
         histories = None if by_user else fitted.histories.rows(users)
         ranking = ranker.rank(users if by_user else None, histories, k, Filters(**chosen))
-        indices, scores = expected_ranking(expected_scores(fitted, users, by_user), k, **chosen)
+        indices, scores = expected_answer(fitted, users, by_user, k, chosen)
         assert ranking.indices.shape == ranking.scores.shape == (batch, k)
         assert np.array_equal(ranking.indices >= 0, indices >= 0)
         found = indices >= 0
@@ -130,12 +147,22 @@ def test_a_known_and_an_unknown_user_in_one_batch(fitted: FittedModel, ranker: O
     row = np.zeros(200)
     row[[7, 9]] = 1, 2
     form = fitted.form
-    bias = 0 if form.item_bias is None else form.item_bias
-    known = form.item_factors @ form.user_factors[5] + bias
-    query = solve(form, row) if form.encoder is None else decayed_sum([7, 9], form.item_factors)
-    unknown = form.item_factors @ query + bias
+    if form.kind == "pair":
+        known, unknown = (
+            pair_scores(query[None, :], form.item_inputs)[0]
+            for query in (form.user_inputs[5], decayed_sum([7, 9], form.item_inputs))
+        )
+    else:
+        bias = 0 if form.item_bias is None else form.item_bias
+        known = form.item_factors @ form.user_factors[5] + bias
+        query = solve(form, row) if form.encoder is None else decayed_sum([7, 9], form.item_factors)
+        unknown = form.item_factors @ query + bias
     for answered, expected in ((0, known), (1, unknown)):
-        np.testing.assert_allclose(score[answered], expected[index[answered]], atol=2e-4 * np.abs(expected).max())
+        found = index[answered] >= 0
+        assert found.any()
+        np.testing.assert_allclose(
+            score[answered][found], expected[index[answered][found]], atol=2e-4 * np.abs(expected).max()
+        )
 
 
 def test_an_encoder_takes_padding_on_any_side_and_more_than_its_length(histories, tmp_path) -> None:
@@ -155,6 +182,19 @@ def test_an_encoder_takes_padding_on_any_side_and_more_than_its_length(histories
         queries = np.array([decayed_sum(row, form.item_factors) for row in lists])
         for score in scores:
             np.testing.assert_allclose(score, queries @ form.item_factors.T + form.item_bias, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["two_stage_fold_in", "two_stage_item_item"])
+def test_a_retriever_adds_up_the_repeats_that_an_encoder_reads_one_by_one(name, histories, tmp_path) -> None:
+    fitted = FittedModel(make_form(name), IdMap(list(range(50))), IdMap(list(range(200))), histories)
+    onnx.save_model(build_onnx(fitted), tmp_path / "model.onnx")
+    ranker = OnnxRanker(tmp_path / "model.onnx")
+    lists = [[5, 9, 5, 5, 31], [], [9] * 30, [5, 9, 31]]
+    rows = Histories.from_lists(lists, [np.arange(1.0, len(row) + 1) for row in lists])
+    native, exported = fitted.form.rank(None, rows, 20), ranker.rank(None, rows, 20)
+    assert np.array_equal(native.indices, exported.indices)
+    np.testing.assert_allclose(exported.scores, native.scores, rtol=1e-4, atol=1e-3)
+    assert not np.array_equal(native.indices[0], native.indices[3])
 
 
 def test_indices_outside_the_catalogue_are_padding(ranker: OnnxRanker) -> None:

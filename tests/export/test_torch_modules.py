@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, ExportError
-from recsys_core.export import check_parity, encoder_from_torch, export_onnx
-from recsys_core.models import DotForm, FittedModel
+from recsys_core.export import check_parity, encoder_from_torch, export_onnx, scorer_from_torch
+from recsys_core.models import DotForm, FittedModel, PairForm
 
 torch = pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
@@ -107,7 +109,7 @@ class TooWide(Attention):
     ("module", "message"),
     [
         (MeanOverPadding, "more padding within"),
-        (MeanOverNothing, "finite queries"),
+        (MeanOverNothing, "finite numbers"),
         (ValueDependent, "ValueDependent: torch cannot export it"),
         (TooWide, r"TooWide: expected queries of shape \(1, 8\), got \(1, 16\)"),
     ],
@@ -120,3 +122,40 @@ def test_modules_that_break_the_contract_are_refused(module, message) -> None:
 def test_lengths_are_checked() -> None:
     with pytest.raises(ConfigError, match="max_length: expected an integer of at least 1, got 0"):
         encoder_from_torch(Attention(), FACTORS, max_length=0)
+
+
+class Scorer(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.layers = torch.nn.Sequential(torch.nn.Linear(2 * N_DIMS, 6), torch.nn.ReLU(), torch.nn.Linear(6, 1))
+
+    def forward(self, query: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
+        return self.layers(torch.cat([query, item], dim=1)).squeeze(1)
+
+
+class MatrixOfScores(Scorer):
+    def forward(self, query, item):
+        return query @ item.T
+
+
+@pytest.mark.parametrize("two_stages", [False, True])
+def test_a_scorer_of_pairs_exports(two_stages, tmp_path) -> None:
+    module = Scorer()
+    users = np.random.default_rng(4).normal(size=(7, N_DIMS)).astype(np.float32)
+    encoder = encoder_from_torch(Attention(), FACTORS, max_length=MAX_LENGTH)
+    retriever = DotForm(FACTORS, encoder=encoder) if two_stages else None
+    form = PairForm(FACTORS, scorer_from_torch(module, FACTORS, users), users, encoder, retriever, 9)
+    model = dataclasses.replace(fitted(encoder), form=form)
+    export_onnx(model, tmp_path / "model.onnx")
+    queries = encoder.encode(model.histories, FACTORS) if two_stages else users
+    with torch.no_grad():
+        items = torch.from_numpy(FACTORS)
+        expected = torch.stack([module(torch.from_numpy(query).expand(N_ITEMS, -1), items) for query in queries])
+    ranking = model.recommend_indices(np.arange(7), k=5, filter_seen=False)
+    np.testing.assert_allclose(ranking.scores, np.take_along_axis(expected.numpy(), ranking.indices, 1), atol=1e-5)
+
+
+def test_a_scorer_that_does_not_score_pairs_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"MatrixOfScores: expected scores of shape \(1,\), got \(1, 1\)"):
+        scorer_from_torch(MatrixOfScores(), FACTORS, FACTORS)

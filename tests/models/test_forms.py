@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from form_examples import FORMS, N_FACTORS, N_ITEMS, N_USERS, decayed_sum, make_encoder, make_form
+from form_examples import FORMS, N_FACTORS, N_ITEMS, N_USERS, decayed_sum, make_encoder, make_form, pair_scores
 
 from recsys_core.data import Histories
 from recsys_core.errors import DataError, FormatError, ShapeError
-from recsys_core.models import DotForm, Filters, FoldIn, ItemItemForm, StaticForm, form_from_state
+from recsys_core.models import DotForm, Filters, FoldIn, ItemItemForm, PairForm, StaticForm, form_from_state
 
 K = 12
 
@@ -38,7 +38,8 @@ def solved(form, histories):
 def encoded(form, histories):
     """The query of every row, by the formula of the encoder that the examples have."""
     rows = np.split(histories.indices, histories.indptr[1:-1])
-    return np.array([decayed_sum(row, form.item_factors.astype(np.float64)) for row in rows])
+    items = form.item_inputs if isinstance(form, PairForm) else form.item_factors
+    return np.array([decayed_sum(row, items.astype(np.float64)) for row in rows])
 
 
 def reference_scores(form, histories):
@@ -48,6 +49,13 @@ def reference_scores(form, histories):
     if isinstance(form, ItemItemForm):
         weights = form.weights.toarray() if sp.issparse(form.weights) else form.weights
         return dense_history(form, histories) @ weights.astype(np.float64)
+    if isinstance(form, PairForm):
+        queries = form.user_inputs.astype(np.float64) if form.accepts_users else encoded(form, histories)
+        scores = pair_scores(queries, form.item_inputs.astype(np.float64))
+        if form.retriever is not None:
+            retrieved = reference_scores(form.retriever, histories)
+            scores[np.argsort(np.argsort(-retrieved, axis=1), axis=1) >= form.n_candidates] = -np.inf
+        return scores
     strangers = encoded if form.encoder is not None else solved
     queries = form.user_factors.astype(np.float64) if form.accepts_users else strangers(form, histories)
     scores = queries @ form.item_factors.T.astype(np.float64)
@@ -147,7 +155,9 @@ def test_a_state_is_plain_arrays_and_json(name):
 def test_a_missing_array_is_named(name):
     form = make_form(name)
     arrays, meta = form.state()
-    required = {"dot": "item_factors", "item_item": "weights.data", "static": "scores"}[form.kind]
+    required = {"dot": "item_factors", "item_item": "weights.data", "pair": "scorer.graph", "static": "scores"}[
+        form.kind
+    ]
     if required == "weights.data" and "weights" in arrays:
         required = "weights"
     del arrays[required]
@@ -157,9 +167,9 @@ def test_a_missing_array_is_named(name):
 
 def test_an_unknown_form_comes_from_the_future():
     with pytest.raises(
-        FormatError, match="form: expected one of dot, item_item, static, got 'pair'; it was written by"
+        FormatError, match="form: expected one of dot, item_item, static, pair, got 'tree'; it was written by"
     ):
-        form_from_state("pair", {}, {})
+        form_from_state("tree", {}, {})
 
 
 def test_a_binary_form_takes_weights_for_ones(histories):

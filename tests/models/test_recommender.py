@@ -102,7 +102,9 @@ def test_fit_form_must_return_a_form(sales):
 
     with pytest.raises(PluginError) as caught:
         Forgets().fit(sales)
-    assert str(caught.value) == "Forgets.fit_form: expected a DotForm, ItemItemForm or StaticForm, got NoneType."
+    assert (
+        str(caught.value) == "Forgets.fit_form: expected a DotForm, ItemItemForm, PairForm or StaticForm, got NoneType."
+    )
 
 
 def test_a_form_of_another_size_is_refused(sales):

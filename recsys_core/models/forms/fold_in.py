@@ -1,0 +1,63 @@
+"""A query vector from a history, by least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from recsys_core.errors import DataError
+from recsys_core.models.arrays import finite_floats
+from recsys_core.types import FloatArray
+
+__all__ = ["FoldIn"]
+
+
+@dataclass(frozen=True, eq=False)
+class FoldIn:
+    r"""A user vector from a history, by one regularised least-squares solve.
+
+    .. math::
+
+       \Big(P + \sum_{i \in h} (c_0 + c_1 r_i)\, v_i v_i^\top\Big)\, q
+       = \sum_{i \in h} (t_0 + t_1 r_i - o_i)\, v_i
+
+    Implicit ALS is :math:`P = V^\top V + \lambda I,\ c = (0, \alpha),\ t = (1, \alpha)` (Hu et al. 2008, eq. 4);
+    a least-squares fit of ratings is :math:`P = \lambda I,\ c = (1, 0),\ t = (0, 1)` with the biases as offsets.
+
+    Parameters
+    ----------
+    prior
+        float32 (n_factors, n_factors), symmetric positive definite.
+    confidence, target
+        ``(c0, c1)`` and ``(t0, t1)``.
+    item_offset
+        float32 (n_items,) or None for zeros.
+    repeats
+        What an item that a history repeats weighs: the "sum" of its weights, or the "last" of them, as in training.
+    default_weight
+        What an item weighs that is listed without a weight: 1 for counts, something like the mean for ratings.
+    """
+
+    prior: FloatArray
+    confidence: tuple[float, float]
+    target: tuple[float, float]
+    item_offset: FloatArray | None = None
+    repeats: Literal["sum", "last"] = "sum"
+    default_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        n_factors = np.shape(self.prior)[0] if np.ndim(self.prior) else None
+        prior = finite_floats(self.prior, "fold_in.prior", n_factors, n_factors)
+        if not np.allclose(prior, prior.T, rtol=1e-3, atol=1e-6 * float(np.abs(prior).max(initial=0))):
+            raise DataError("fold_in.prior: expected a symmetric matrix, got one that is not.")
+        try:
+            np.linalg.cholesky(prior.astype(np.float64))
+        except np.linalg.LinAlgError:
+            raise DataError(
+                "fold_in.prior: expected a positive definite matrix, got one that is not; add a regularization."
+            ) from None
+        object.__setattr__(self, "prior", prior)
+        if self.item_offset is not None:
+            object.__setattr__(self, "item_offset", finite_floats(self.item_offset, "fold_in.item_offset", None))
