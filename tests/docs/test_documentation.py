@@ -64,6 +64,8 @@ def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pyt
     blocks = PYTHON.findall(page.read_text(encoding="utf-8"))
     if not blocks:
         pytest.skip("no Python in it")
+    if any("import torch" in block for block in blocks):
+        pytest.importorskip("torch", reason="the extra 'torch' is not installed")
     needs_dataset("".join(blocks), page)
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "documentation"}
