@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -173,4 +174,12 @@ def _report_unknown(argument: str, what: str, unknown: pl.Series, on_unknown: On
             f"{message}; expected {what}s seen in training; pass on_unknown='ignore' to leave them out"
             + (" or 'fallback' for the most popular items." if what == "user" else ".")
         )
-    warnings.warn(f"{message}; left out.", UserWarning, stacklevel=5)
+    warnings.warn(f"{message}; left out.", UserWarning, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """How far up the first caller outside this package is, counted as ``warnings.warn`` does from whoever asks."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("recsys_core."):
+        level, frame = level + 1, frame.f_back
+    return level

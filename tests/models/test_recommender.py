@@ -46,6 +46,14 @@ def test_fit_makes_a_fitted_model(sales):
     assert model.recommend_indices([0], k=1).indices.tolist() == [[0]]
 
 
+def test_a_warning_points_at_the_line_that_asked(sales):
+    model = Shelf().fit(sales)
+    for asked in (model, model.fitted):
+        with pytest.warns(UserWarning, match="unknown user") as caught:
+            asked.recommend(["zoe", "ann"], on_unknown="warn")
+        assert caught[0].filename == __file__
+
+
 def test_fit_reports_progress_only_to_those_who_ask(sales):
     calls = []
     Shelf().fit(sales, progress=lambda done, total: calls.append((done, total)))
