@@ -46,7 +46,7 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             "recsys_classic.als:Als",
             "recsys_classic.als:AlsConfig",
             "Matrix factorization of implicit feedback (Hu et al. 2008).",
-            _HISTORIES | _UPDATABLE,
+            _HISTORIES | _UPDATABLE | {"item-features", "user-features"},
         ),
         RecommenderSpec(
             "explicit_mf",

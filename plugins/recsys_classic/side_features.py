@@ -1,0 +1,90 @@
+"""What is known of items or users, as where their factors are expected to lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from scipy.linalg import cho_factor, cho_solve
+
+from recsys_core.data import FeatureEncoder
+from recsys_core.errors import DataError
+from recsys_core.types import CSR, FloatArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["FeatureMeans", "encode_features"]
+
+_MOST_FEATURES = 20_000  # their Gram matrix is dense: 3.2 GB
+
+
+def encode_features(table: pl.DataFrame | None, columns: tuple[str, ...], what: str) -> CSR | None:
+    """The chosen columns of a feature table as a matrix, a column of ones last; None without columns.
+
+    Parameters
+    ----------
+    table
+        One row an item or a user, in the order of the ids.
+    columns
+        Names of columns.
+    what
+        "item" or "user", for messages.
+
+    Raises
+    ------
+    DataError
+        There is no table, a column is missing, or there are too many values.
+    """
+    if not columns:
+        return None
+    if table is None:
+        raise DataError(
+            f"{what}_features: expected a table with {', '.join(map(repr, columns))}, got interactions without one; "
+            f"add it with interactions.with_features({what}_features=...)."
+        )
+    features = FeatureEncoder.from_table(table, columns=columns).encode(table)
+    if features.shape[1] > _MOST_FEATURES:
+        raise DataError(
+            f"{what}_features: expected at most {_MOST_FEATURES} values in {', '.join(columns)}, got "
+            f"{features.shape[1]}; choose other columns or merge rare values."
+        )
+    ones = sp.csr_matrix(np.ones((features.shape[0], 1), np.float32))
+    joined: CSR = sp.hstack([features, ones], format="csr")
+    return joined
+
+
+class FeatureMeans:
+    r"""The ridge regression of factors on features.
+
+    .. math:: B = \arg\min_B \; \lVert Y - F B \rVert_F^2 + \rho \lVert B \rVert_F^2
+
+    Parameters
+    ----------
+    features
+        CSR (n_rows, n_features): *F*.
+    known
+        Positions of the rows to learn from; the others are only predicted.
+    ridge
+        :math:`\rho`, above 0.
+
+    Notes
+    -----
+    The matrix is factorized once, O(n_features\ :sup:`3`).  Each :meth:`means` then costs O(nnz f) and
+    O(n_features\ :sup:`2` f), where f is the length of a vector.
+    """
+
+    def __init__(self, features: CSR, known: npt.NDArray[np.int64], ridge: float) -> None:
+        self._features = features
+        self._learned = features[known].astype(np.float64)
+        gram = (self._learned.T @ self._learned).toarray()
+        gram.flat[:: len(gram) + 1] += ridge
+        self._known = known
+        self._factor: Any = cho_factor(gram, overwrite_a=True)
+
+    def means(self, factors: FloatArray) -> FloatArray:
+        """``F B`` for all rows, float32 (n_rows, n_factors), B being learned from the known rows of ``factors``."""
+        weights = cho_solve(self._factor, self._learned.T @ factors[self._known].astype(np.float64))
+        return np.asarray(self._features @ weights, np.float32)
