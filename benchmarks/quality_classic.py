@@ -31,7 +31,18 @@ from recsys_core.models import FittedModel, Form
 
 FACTORS, REGULARIZATION, ALPHA, ITERATIONS = 64, 20.0, 1.0, 15
 NEIGHBORS = 50
-DEFAULTS = ("popularity", "item_knn", "ease", "slim", "als", "bpr", "explicit_mf", "explicit_mf observed=False")
+DEFAULTS = (
+    "popularity",
+    "item_knn",
+    "ease",
+    "slim",
+    "als",
+    "bpr",
+    "warp",
+    "logistic_mf",
+    "explicit_mf",
+    "explicit_mf observed=False",
+)
 METRICS = ("ndcg", "recall", "coverage")
 Fit: TypeAlias = Callable[[Interactions, int], FittedModel]
 
@@ -73,7 +84,7 @@ def implicit_neighbors(kind: str) -> Fit:
 
 def ours(name: str, **settings: Any) -> Fit:
     def fit(train: Interactions, seed: int) -> FittedModel:
-        random = {"random_state": seed} if name in ("als", "bpr", "explicit_mf") else {}
+        random = {"random_state": seed} if name in ("als", "bpr", "warp", "logistic_mf", "explicit_mf") else {}
         return create(name, **settings, **random).fit(train).fitted
 
     return fit
@@ -82,7 +93,7 @@ def ours(name: str, **settings: Any) -> Fit:
 PAIRS: dict[str, Fit] = {
     "als": ours("als", n_factors=FACTORS, regularization=REGULARIZATION, alpha=ALPHA, n_iterations=ITERATIONS),
     "als, implicit": implicit_als,
-    "bpr": ours("bpr", n_factors=FACTORS, learning_rate=0.05, regularization=0.01, n_epochs=100),
+    "bpr": ours("bpr", n_factors=FACTORS, learning_rate=0.05, regularization=0.01, popularity_power=0.0, n_epochs=100),
     "bpr, implicit": implicit_bpr,
     "item_knn cosine": ours("item_knn", similarity="cosine", n_neighbors=NEIGHBORS),
     "cosine, implicit": implicit_neighbors("CosineRecommender"),

@@ -71,18 +71,33 @@ def solve_rows(
     n_threads: int,
 ) -> _Floats: ...
 def gram(factors: _Floats, *, n_threads: int) -> _Floats: ...
-def bpr(
+def sgd(
     interactions: _CsrArrays,
-    n_factors: int,
+    user_factors: _Floats,
+    item_factors: _Floats,
+    item_bias: _Floats,
+    user_features: _CsrArrays | None,
+    user_feature_factors: _Floats,
+    item_features: _CsrArrays | None,
+    item_feature_factors: _Floats,
+    item_feature_bias: _Floats,
     *,
+    objective: str,
+    adagrad: bool,
+    linear_decay: bool,
     learning_rate: float,
     regularization: float,
     n_epochs: int,
+    n_negatives: int,
+    popularity_power: float,
+    reject_positives: bool,
     random_state: int,
     n_threads: int,
     deterministic: bool,
+    warm_start: bool,
+    wants_factors: bool,
     callback: Callable[[int, float], object] | None,
-) -> tuple[_Floats, _Floats, _Floats]: ...
+) -> None: ...  # trains the factors and biases in place
 def slim(
     interactions: _CsrArrays,
     *,

@@ -7,7 +7,7 @@ namespace recsys::bindings {
 
 void bind_platform(pybind11::module_& module);
 void bind_als(pybind11::module_& module);
-void bind_bpr(pybind11::module_& module);
+void bind_sgd(pybind11::module_& module);
 void bind_slim(pybind11::module_& module);
 void bind_neighbors(pybind11::module_& module);
 void bind_topk(pybind11::module_& module);

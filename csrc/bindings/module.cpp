@@ -5,7 +5,7 @@ PYBIND11_MODULE(_core, module) {
   recsys::bindings::register_errors(module);
   recsys::bindings::bind_platform(module);
   recsys::bindings::bind_als(module);
-  recsys::bindings::bind_bpr(module);
+  recsys::bindings::bind_sgd(module);
   recsys::bindings::bind_slim(module);
   recsys::bindings::bind_neighbors(module);
   recsys::bindings::bind_topk(module);

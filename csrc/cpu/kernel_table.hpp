@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "recsys/sgd_objective.hpp"
+
 namespace recsys::cpu {
 
 // One row of a conjugate-gradient block: its stored entries, and the solution to start from and to replace.
@@ -17,12 +19,60 @@ struct CgRow {
   float* x;
 };
 
-// A user, an item of theirs and another item.
-struct BprTriple {
+// Stochastic gradient steps (sgd-inl.hpp): a stored entry to learn from.
+struct SgdEntry {
   std::int32_t user;
-  std::int32_t positive;
-  std::int32_t negative;
+  std::int32_t item;
+  float weight;
 };
+
+// What belongs to a vector: its bias, and the squared gradients that Adagrad has added up for either.
+struct SgdState {
+  float bias;
+  float bias_squares;
+  float squares;  // mean over the vector's numbers
+  float unused;   // a state never crosses a cache line
+};
+
+// Vectors [n, ld], padded with zeros to ld, which the steps keep; states [n].
+struct SgdRows {
+  float* vectors;
+  SgdState* states;
+};
+
+// Users or items.  Without features, `indptr` is null.
+struct SgdModelSide {
+  SgdRows own;
+  const std::int64_t* indptr;
+  const std::int32_t* features;
+  const float* values;
+  SgdRows shared;  // a row a feature
+};
+
+struct SgdModel {
+  SgdModelSide users;
+  SgdModelSide items;
+  std::int64_t f;
+  std::int64_t ld;
+};
+
+// Entries, each with `n_negatives` items to set against it: those before the first that is -1.
+struct SgdBatch {
+  const SgdEntry* entries;
+  const std::int32_t* negatives;  // [n, n_negatives]
+  std::int64_t n;
+  std::int64_t n_negatives;
+};
+
+struct SgdStep {
+  float rate;
+  float regularization;
+  const float* trial_losses;  // warp: [n_negatives], L(rank) after 1, 2, ... trials
+  float* scratch;             // with features: [4 + n_negatives, ld]
+};
+
+// Takes the steps of a batch.  Returns the sum of the losses, each taken just before its step.
+using SgdKernel = double (*)(const SgdModel& model, const SgdBatch& batch, const SgdStep& step);
 
 // The compact scan (cpu/compact_items.hpp): items a block, queries a panel, rows rescored together.
 inline constexpr std::int64_t compact_block_items = 64;
@@ -99,9 +149,8 @@ struct KernelTable {
   // Conjugate gradients on a block of at most 8 rows (cg-inl.hpp).
   void (*cg_solve)(const CgRow* rows, std::int64_t n_rows, const float* factors, std::int64_t ld, std::int64_t f,
                    const float* prior, float alpha, std::int64_t n_steps, float* scratch);
-  // Pairwise ranking steps (bpr-inl.hpp).
-  double (*bpr_update)(const BprTriple* triples, std::int64_t n, float* user_factors, float* item_factors,
-                       float* item_bias, std::int64_t f, std::int64_t ld, float rate, float regularization);
+  // Stochastic gradient steps (sgd-inl.hpp).
+  SgdKernel (*sgd_kernel)(SgdObjective objective, bool adagrad, bool with_features);
   // One column of coordinate descent (slim-inl.hpp).
   bool (*slim_column)(const float* gram, std::int64_t n, std::int64_t column, float l1, float l2, std::int64_t n_sweeps,
                       float tolerance, bool positive_only, float* weights, float* pull);

@@ -2,12 +2,12 @@
 // isa_<level>.cpp and by nothing else.
 #pragma once
 
-#include "cpu/bpr-inl.hpp"
 #include "cpu/cg-inl.hpp"
 #include "cpu/compact-inl.hpp"
 #include "cpu/compact_rescore-inl.hpp"
 #include "cpu/compact_select-inl.hpp"
 #include "cpu/kernel_table.hpp"
+#include "cpu/sgd-inl.hpp"
 #include "cpu/simd.hpp"
 #include "cpu/slim-inl.hpp"
 #include "cpu/solve-inl.hpp"
@@ -35,7 +35,7 @@ const KernelTable& table() {
       .cholesky_solve = cholesky_solve,
       .stored_loss = stored_loss,
       .cg_solve = cg_solve,
-      .bpr_update = bpr_update,
+      .sgd_kernel = sgd_kernel,
       .slim_column = slim_column,
   };
   return kernels;

@@ -7,10 +7,10 @@
 #endif
 
 #include "recsys/als.hpp"
-#include "recsys/bpr.hpp"
 #include "recsys/dispatch.hpp"
 #include "recsys/neighbors.hpp"
 #include "recsys/random.hpp"
+#include "recsys/sgd.hpp"
 #include "recsys/slim.hpp"
 #include "recsys/solve_rows.hpp"
 #include "recsys/sparse.hpp"
@@ -60,18 +60,36 @@ Factors fit_als(const CsrView& interactions, std::int64_t f, AlsSolver solver, s
   return out;
 }
 
-Factors fit_bpr(const CsrView& interactions, std::int64_t f, bool deterministic, std::int64_t n_threads) {
+Factors fit_sgd(const CsrView& interactions, std::int64_t f, const SgdOptions& options, const CsrView& user_features,
+                const CsrView& item_features) {
   Factors out{std::vector<float>(static_cast<std::size_t>(interactions.rows() * f)),
               std::vector<float>(static_cast<std::size_t>(interactions.cols * f)),
               std::vector<float>(static_cast<std::size_t>(interactions.cols))};
-  BprOptions options;
-  options.n_epochs = 2;
-  options.n_threads = n_threads;
-  options.deterministic = deterministic;
-  bpr(interactions, options, {out.users.data(), interactions.rows(), f}, {out.items.data(), interactions.cols, f},
-      out.bias, nullptr);
+  std::vector<float> of_users(static_cast<std::size_t>(user_features.cols * f));
+  std::vector<float> of_items(static_cast<std::size_t>(item_features.cols * f));
+  std::vector<float> bias(static_cast<std::size_t>(item_features.cols));
+  const SgdSide users{.factors = {out.users.data(), interactions.rows(), f},
+                      .bias = {},
+                      .features = user_features,
+                      .feature_factors = {of_users.data(), user_features.cols, f},
+                      .feature_bias = {}};
+  const SgdSide items{.factors = {out.items.data(), interactions.cols, f},
+                      .bias = out.bias,
+                      .features = item_features,
+                      .feature_factors = {of_items.data(), item_features.cols, f},
+                      .feature_bias = bias};
+  sgd(interactions, options, users, items, {});
   for (const float value : out.users) CHECK(std::isfinite(value));
   return out;
+}
+
+SgdOptions two_epochs(SgdObjective objective, std::int64_t n_threads) {
+  SgdOptions options;
+  options.objective = objective;
+  options.n_epochs = 2;
+  options.n_negatives = objective == SgdObjective::bpr ? 1 : 4;
+  options.n_threads = n_threads;
+  return options;
 }
 
 TEST(als_is_the_same_for_any_number_of_threads_at_every_level) {
@@ -102,15 +120,28 @@ TEST(solve_rows_reports_the_lowest_singular_row_and_leaves_no_trace) {
   for (const float value : out) CHECK(std::isfinite(value));
 }
 
-TEST(bpr_blocks_are_the_same_for_any_number_of_threads) {
+TEST(sgd_is_the_same_for_any_number_of_threads_at_every_level) {
+  const std::string before(isa_name(active_isa()));
   const CsrMatrix matrix = random_matrix(200, 1100, 0.1, 3);
-  CHECK(bpr_blocks(matrix.view()) == 16);
-  CHECK(fit_bpr(matrix.view(), 9, true, 1) == fit_bpr(matrix.view(), 9, true, 4));
+  CHECK(sgd_blocks(matrix.view(), 0.0F) == 9);
+  CHECK(sgd_blocks(matrix.view(), 1.0F) == 9);
+  for (const Isa isa : available_isas()) {
+    set_isa(isa_name(isa));
+    for (const SgdObjective objective : {SgdObjective::bpr, SgdObjective::warp, SgdObjective::logistic}) {
+      CHECK(fit_sgd(matrix.view(), 9, two_epochs(objective, 1), {}, {}) ==
+            fit_sgd(matrix.view(), 9, two_epochs(objective, 4), {}, {}));
+    }
+  }
+  set_isa(before);
 }
 
-TEST(bpr_threads_may_share_factors) {
-  const CsrMatrix matrix = random_matrix(300, 150, 0.5, 4);  // two groups of entries that hit the same items
-  fit_bpr(matrix.view(), 17, false, 4);
+TEST(sgd_threads_may_share_the_embeddings_of_features) {
+  const CsrMatrix matrix = random_matrix(300, 150, 0.5, 4);
+  const CsrMatrix user_features = random_matrix(300, 5, 0.5, 5);
+  const CsrMatrix item_features = random_matrix(150, 7, 0.5, 6);
+  for (const SgdObjective objective : {SgdObjective::bpr, SgdObjective::warp, SgdObjective::logistic}) {
+    fit_sgd(matrix.view(), 17, two_epochs(objective, 4), user_features.view(), item_features.view());
+  }
 }
 
 TEST(slim_and_neighbors_run_on_several_threads) {

@@ -11,12 +11,17 @@ from recsys_core.ops.bpr import bpr
 from recsys_core.ops.fold_in import fold_in, solve_rows
 from recsys_core.ops.item_index import ItemIndex, topk
 from recsys_core.ops.item_item import item_item_topk
+from recsys_core.ops.logistic_mf import logistic_mf
 from recsys_core.ops.neighbors import item_neighbors
 from recsys_core.ops.platform import available_isas, isa, max_threads
+from recsys_core.ops.sgd import SgdFactors, SgdOptions
 from recsys_core.ops.slim import slim
+from recsys_core.ops.warp import warp
 
 __all__ = [
     "ItemIndex",
+    "SgdFactors",
+    "SgdOptions",
     "als",
     "available_isas",
     "bpr",
@@ -24,8 +29,10 @@ __all__ = [
     "isa",
     "item_item_topk",
     "item_neighbors",
+    "logistic_mf",
     "max_threads",
     "slim",
     "solve_rows",
     "topk",
+    "warp",
 ]

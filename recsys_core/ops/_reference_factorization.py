@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 __all__ = [
     "als_reference",
     "als_start",
-    "bpr_step_reference",
     "implicit_loss_reference",
     "item_neighbors_reference",
+    "sgd_pulls_reference",
+    "sgd_step_reference",
     "slim_kkt_violation",
     "slim_reference",
     "solve_rows_reference",
@@ -110,20 +111,64 @@ def als_reference(
     return X, Y
 
 
-def bpr_step_reference(
-    x: Float64Array, y_i: Float64Array, y_j: Float64Array, b_i: float, b_j: float, rate: float, regularization: float
-) -> tuple[Float64Array, Float64Array, Float64Array, float, float, float]:
-    """Update on one triple (u, i, j) (Rendle et al. 2009, figure 4): new x, y_i, y_j, b_i, b_j, and the old loss."""
-    margin = float(x @ (y_i - y_j)) + b_i - b_j
-    pull = 1.0 / (1.0 + np.exp(margin))
-    return (
-        x + rate * (pull * (y_i - y_j) - regularization * x),
-        y_i + rate * (pull * x - regularization * y_i),
-        y_j + rate * (-pull * x - regularization * y_j),
-        b_i + rate * (pull - regularization * b_i),
-        b_j + rate * (-pull - regularization * b_j),
-        float(np.log1p(np.exp(-margin))),
-    )
+def sgd_pulls_reference(
+    objective: str,
+    x: Float64Array,
+    items: Float64Array,
+    bias: Float64Array,
+    *,
+    weight: float = 1.0,
+    rank_losses: Float64Array | None = None,
+) -> tuple[Float64Array, float]:
+    """How strongly a step pulls each item towards the user, and the loss, by the definitions of the objectives.
+
+    Row 0 of `items` is the one that the user has; the others were drawn.  A pull is the derivative of minus the loss by
+    the item's score.  ``rank_losses[t]`` is L(rank) after t + 1 draws, for "warp".
+    """
+    scores = items @ x + bias
+    pulls = np.zeros(len(scores))
+    if objective == "bpr":
+        margin = scores[0] - scores[1]
+        pulls[:2] = np.array([1.0, -1.0]) / (1.0 + np.exp(margin))
+        return pulls, float(np.log1p(np.exp(-margin)))
+    if objective == "warp":
+        assert rank_losses is not None
+        for trial, score in enumerate(scores[1:]):
+            violation = 1.0 - scores[0] + score
+            if violation > 0.0:
+                pulls[0], pulls[1 + trial] = rank_losses[trial], -rank_losses[trial]
+                return pulls, float(rank_losses[trial] * violation)
+        return pulls, 0.0
+    signs = np.where(np.arange(len(scores)) == 0, 1.0, -1.0)
+    weights = np.where(signs > 0, weight, 1.0)
+    pulls = weights * signs / (1.0 + np.exp(signs * scores))
+    return pulls, float((weights * np.log1p(np.exp(-signs * scores))).sum())
+
+
+def sgd_step_reference(
+    parameters: dict[str, Float64Array],
+    squares: dict[str, Float64Array] | None,
+    gradients: dict[str, Float64Array],
+    *,
+    rate: float,
+    regularization: float,
+) -> None:
+    """Move each parameter along its gradient, in place.
+
+    A parameter is a matrix of rows or a vector of biases.  With `squares`, Adagrad's sums, one for each row or bias, a
+    row's rate is `rate` over the root of its sum of mean squared gradients, of the loss and of the regularization.
+    """
+    for name, gradient in gradients.items():
+        value = parameters[name]
+        touched = np.abs(gradient).reshape(len(gradient), -1).max(axis=1) > 0.0
+        rates = np.full(len(gradient), rate)
+        if squares is not None:
+            parts = gradient**2 + (regularization * value) ** 2
+            squares[name][touched] += parts.reshape(len(gradient), -1).mean(axis=1)[touched]
+            rates[touched] /= np.sqrt(squares[name][touched])
+        rates = rates.reshape((-1,) + (1,) * (value.ndim - 1))
+        moved = value + rates * (gradient - regularization * value)
+        value[touched] = moved[touched]
 
 
 def slim_reference(

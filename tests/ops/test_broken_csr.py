@@ -18,6 +18,9 @@ FACTORS = np.ones((5, 2), dtype=np.float32)
 CALLS: dict[str, Callable[[sp.csr_matrix], object]] = {
     "als": lambda matrix: ops.als(matrix, 4),
     "bpr": lambda matrix: ops.bpr(matrix, 4, n_epochs=1),
+    "warp": lambda matrix: ops.warp(matrix, 4, n_epochs=1),
+    "logistic_mf": lambda matrix: ops.logistic_mf(matrix, 4, n_epochs=1),
+    "bpr features": lambda matrix: ops.bpr(sp.csr_matrix(np.eye(5)), 4, n_epochs=1, item_features=matrix),
     "slim": lambda matrix: ops.slim(matrix, l1=1.0, l2=1.0),
     "item_neighbors": lambda matrix: ops.item_neighbors(matrix, 2),
     "fold_in": lambda matrix: ops.fold_in(matrix, FACTORS),

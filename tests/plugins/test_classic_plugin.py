@@ -17,7 +17,9 @@ from recsys_core.registry import default_registry, resolve
 from recsys_core.testing import parametrize_with_checks
 
 MODELS = [spec.name for spec in plugin.recsys_recommenders()]
-SMALL = {"als": {"n_factors": 4}, "explicit_mf": {"n_factors": 3}, "bpr": {"n_factors": 4, "n_epochs": 10}}
+BY_STEPS = ("bpr", "warp", "logistic_mf")
+SMALL = {"als": {"n_factors": 4}, "explicit_mf": {"n_factors": 3}}
+SMALL |= {name: {"n_factors": 4, "n_epochs": 10} for name in BY_STEPS}
 
 
 def make(name: str):
@@ -82,7 +84,7 @@ def test_one_user_or_one_item(name, users, items) -> None:
     assert not len(model.recommend("ann"))
 
 
-WITH_HISTORIES = [name for name in MODELS if name != "bpr"]
+WITH_HISTORIES = [name for name in MODELS if name not in BY_STEPS]
 
 
 @pytest.mark.parametrize("name", WITH_HISTORIES)

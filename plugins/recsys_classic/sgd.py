@@ -1,0 +1,154 @@
+"""What the models that are trained by stochastic gradient steps have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Any, cast
+
+import numpy as np
+import scipy.sparse as sp
+from pydantic import Field
+
+from recsys_classic.bases import FactorRecommender
+from recsys_core import Config, DotForm, Interactions
+from recsys_core.data import FeatureEncoder
+from recsys_core.errors import DataError
+from recsys_core.models import Progress, SearchRange
+from recsys_core.ops import SgdFactors, SgdOptions
+from recsys_core.types import CSR, FloatArray
+
+__all__ = ["SgdConfig", "SgdRecommender"]
+
+
+class SgdConfig(Config):
+    """Settings of :class:`SgdRecommender`."""
+
+    n_factors: Annotated[int, SearchRange(16, 256, log=True)] = Field(
+        64, ge=1, description="Length of a user's or an item's vector."
+    )
+    learning_rate: Annotated[float, SearchRange(0.01, 0.3, log=True)] = Field(
+        0.05, gt=0, description="Length of the first steps; Adagrad shortens it for each row, and it falls to 0."
+    )
+    regularization: Annotated[float, SearchRange(0.01, 0.3, log=True)] = Field(
+        0.04, ge=0, description="Lambda, applied to what a step touches."
+    )
+    n_epochs: Annotated[int, SearchRange(20, 200, log=True)] = Field(
+        50, ge=1, description="Passes over the interactions."
+    )
+    popularity_power: Annotated[float, SearchRange(0.0, 0.8)] = Field(
+        0.5, ge=0, description="Items are drawn by (number of users)^power; 0 draws all alike."
+    )
+    use_item_features: bool = Field(False, description="Add vectors of the items' features to those of the items.")
+    use_user_features: bool = Field(False, description="Add vectors of the users' features to those of the users.")
+    deterministic: bool = Field(
+        True, description="Same result for the same seed whatever the threads; False is faster with features."
+    )
+    random_state: int = Field(0, ge=0, description="Seed of the initial factors and of the draws.")
+    n_threads: int = Field(0, ge=0, description="Threads to train with, 0 for all.")
+
+
+class SgdRecommender(FactorRecommender):
+    r"""Base of the models whose scores are :math:`x_u^\top y_i + b_i`, trained by stochastic gradient steps.
+
+    With features, a row's vector is its own and the sum of its features' vectors; a feature table's row is scaled to
+    length 1, so that a row with many features does not outweigh one with few.
+
+    Attributes
+    ----------
+    user_factors_
+        float32 (n_users, n_factors), features included.
+    item_factors_
+        float32 (n_items, n_factors), features included.
+    item_bias_
+        float32 (n_items,), features included.
+    item_encoder_
+        The :class:`~recsys_core.data.FeatureEncoder` of the item features, or None without them.
+    factors_
+        The :class:`~recsys_core.ops.SgdFactors`, with the features' vectors.
+    """
+
+    config: SgdConfig
+    item_encoder_: FeatureEncoder | None
+    factors_: SgdFactors
+
+    @abstractmethod
+    def _train(self, interactions: Interactions, options: SgdOptions) -> SgdFactors:
+        """Call the operation of the model's objective."""
+
+    def fit_form(self, interactions: Interactions, progress: Progress) -> DotForm:
+        """Draw items and follow the gradient."""
+        settings = self.config
+
+        def report(epoch: int, _: float) -> None:
+            progress(epoch + 1, settings.n_epochs)
+
+        self.item_encoder_, item_features = _features(interactions, "item", settings.use_item_features)
+        _, user_features = _features(interactions, "user", settings.use_user_features)
+        self.factors_ = self._train(
+            interactions,
+            {
+                "learning_rate": settings.learning_rate,
+                "regularization": settings.regularization,
+                "n_epochs": settings.n_epochs,
+                "popularity_power": settings.popularity_power,
+                "item_features": item_features,
+                "user_features": user_features,
+                "random_state": settings.random_state,
+                "n_threads": settings.n_threads,
+                "deterministic": settings.deterministic,
+                "callback": report,
+            },
+        )
+        user_factors, item_factors, item_bias = self.factors_
+        return DotForm(item_factors, item_bias, user_factors)
+
+    def embed_items(self, table: Any) -> tuple[FloatArray, FloatArray]:
+        """Return the factors and biases of items that came after training, by their features alone.
+
+        Parameters
+        ----------
+        table
+            A data frame, one row an item, with the feature columns of training.
+
+        Returns
+        -------
+        factors : numpy.ndarray
+            float32, shape (rows, n_factors).
+        bias : numpy.ndarray
+            float32, shape (rows,).
+
+        Raises
+        ------
+        NotFittedError
+            ``fit`` has not been called.
+        DataError
+            The model was trained without item features, or a column is missing.
+        """
+        assert self.fitted is not None  # raises if not
+        if self.item_encoder_ is None:
+            raise DataError("table: the model was trained without item features; set use_item_features=True")
+        return self.factors_.embed_items(_unit_rows(self.item_encoder_.encode(table)))
+
+    @property
+    def item_bias_(self) -> FloatArray:
+        """The items' biases, float32 (n_items,)."""
+        return cast("FloatArray", self._dot_form.item_bias)
+
+
+def _features(interactions: Interactions, what: str, wanted: bool) -> tuple[FeatureEncoder | None, CSR | None]:
+    if not wanted:
+        return None, None
+    table = interactions.item_features if what == "item" else interactions.user_features
+    if table is None:
+        raise DataError(
+            f"interactions: use_{what}_features=True needs {what} features, got none; add them with "
+            f"interactions.with_features({what}_features=...)"
+        )
+    encoder = FeatureEncoder.from_table(table)
+    return encoder, _unit_rows(encoder.encode(table))
+
+
+def _unit_rows(features: CSR) -> CSR:
+    lengths = np.sqrt(np.asarray(features.multiply(features).sum(axis=1), dtype=np.float32)).ravel()
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return cast("CSR", (sp.diags(scale) @ features).tocsr().astype(np.float32))

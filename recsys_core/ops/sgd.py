@@ -1,0 +1,311 @@
+"""What :func:`bpr`, :func:`warp` and :func:`logistic_mf` have in common: options, result and the call of the core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import numpy as np
+
+from recsys_core import _core
+from recsys_core.errors import ConfigError, DTypeError, ShapeError
+from recsys_core.ops import _validate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from recsys_core.types import CSR, FloatArray
+
+__all__ = ["SgdFactors", "SgdOptions"]
+
+_OPTIMIZERS = ("adagrad", "sgd")
+_SCHEDULES = ("linear", "constant")
+
+
+class SgdOptions(TypedDict, total=False):
+    """Options of training that :func:`bpr`, :func:`warp` and :func:`logistic_mf` share; each may be left out.
+
+    Attributes
+    ----------
+    learning_rate
+        Step length, above 0; 0.05 if left out.
+    regularization
+        lambda, at least 0, applied to what a step touches, at each step; 0.001 if left out.
+    n_epochs
+        Number of epochs, at least 1; 50 if left out.
+    optimizer
+        "adagrad" (if left out): the rate of a row, or of a bias, is the learning rate over the root of the sum of its
+        squared gradients (of the loss and of the regularization), for a row their mean over the coordinates.  "sgd":
+        the learning rate itself.
+    schedule
+        "linear" (if left out): the learning rate falls to 0 over the epochs.  "constant".
+    popularity_power
+        An item j is drawn in proportion to (its number of entries)^power; 0 (if left out) is uniform.  At least 0.
+    reject_positives
+        Whether an item j that u has an entry for is drawn again; True if left out.
+    user_features, item_features
+        CSR (n_users, n_user_features) and (n_items, n_item_features), finite, or None.  A row's vector is its own and
+        the sum of its features' vectors times the stored values; an item's bias likewise.  With `item_features`, an
+        item without an entry has no vector of its own and is never drawn, so that it scores as a new item would.
+    initial
+        An :class:`SgdFactors` to go on from, or None to start at random.  Adagrad's sums start anew.
+    random_state
+        Seed, in [0, 2**64); 0 if left out.  Vectors start uniform in ``0.1 * sqrt(3 / f) * (-1, 1)``, biases at 0.
+    n_threads
+        Number of threads; 0 (if left out) means :func:`max_threads`.
+    deterministic
+        Without features the result has the same bits for any number of threads, and this changes nothing.  With
+        features, threads share their vectors without locks, and results differ in detail from run to run, unless this
+        is True: then there is one thread.  False if left out.
+    callback
+        Called as ``callback(epoch, loss)`` after each epoch, counted from 0, with the mean loss over the entries, each
+        taken just before its step; a true return value stops.  An exception it raises ends the call and arrives at the
+        caller.
+    validate
+        Called as ``validate(factors)`` after each epoch with an :class:`SgdFactors` that the next epoch overwrites;
+        returns a number, higher is better.  The result is then that of the best epoch instead of the last.
+    patience
+        With `validate`: training stops after so many epochs in a row without a better number, at least 1; 5 if left
+        out.
+    """
+
+    learning_rate: float
+    regularization: float
+    n_epochs: int
+    optimizer: Literal["adagrad", "sgd"]
+    schedule: Literal["linear", "constant"]
+    popularity_power: float
+    reject_positives: bool
+    user_features: CSR | None
+    item_features: CSR | None
+    initial: SgdFactors | None
+    random_state: int
+    n_threads: int
+    deterministic: bool
+    callback: Callable[[int, float], object] | None
+    validate: Callable[[SgdFactors], float] | None
+    patience: int
+
+
+@dataclass(frozen=True, eq=False)
+class SgdFactors:
+    """What is learned.  Iterating yields the first three, so that ``user_factors, item_factors, item_bias = bpr(...)``.
+
+    Attributes
+    ----------
+    user_factors
+        X, float32, shape (n_users, n_factors), features included.
+    item_factors
+        Y, float32, shape (n_items, n_factors), features included.
+    item_bias
+        b, float32, shape (n_items,), features included.
+    user_feature_factors
+        Float32, shape (n_user_features, n_factors); None without user features.
+    item_feature_factors
+        Float32, shape (n_item_features, n_factors); None without item features.
+    item_feature_bias
+        Float32, shape (n_item_features,); None without item features.
+    """
+
+    user_factors: FloatArray
+    item_factors: FloatArray
+    item_bias: FloatArray
+    user_feature_factors: FloatArray | None = None
+    item_feature_factors: FloatArray | None = None
+    item_feature_bias: FloatArray | None = None
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        yield from (self.user_factors, self.item_factors, self.item_bias)
+
+    def embed_users(self, features: CSR) -> FloatArray:
+        """Return the factors of users that are known by their features alone.
+
+        Parameters
+        ----------
+        features
+            CSR (n, n_user_features), with the columns of training.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (n, n_factors).
+
+        Raises
+        ------
+        ConfigError
+            Training had no user features.
+        ShapeError
+            The number of columns is another.
+        """
+        return _times(features, self.user_feature_factors, "user")
+
+    def embed_items(self, features: CSR) -> tuple[FloatArray, FloatArray]:
+        """Return the factors and biases of items that are known by their features alone.
+
+        Parameters
+        ----------
+        features
+            CSR (n, n_item_features), with the columns of training.
+
+        Returns
+        -------
+        factors : numpy.ndarray
+            float32, shape (n, n_factors).
+        bias : numpy.ndarray
+            float32, shape (n,).
+
+        Raises
+        ------
+        ConfigError
+            Training had no item features.
+        ShapeError
+            The number of columns is another.
+        """
+        factors = _times(features, self.item_feature_factors, "item")
+        assert self.item_feature_bias is not None  # it comes with the factors
+        bias = np.asarray(features @ self.item_feature_bias, dtype=np.float32)
+        return factors, bias
+
+    def _copy(self) -> SgdFactors:
+        return SgdFactors(*(None if part is None else part.copy() for part in vars(self).values()))  # type: ignore[arg-type]
+
+
+def _times(features: CSR, embeddings: FloatArray | None, what: str) -> FloatArray:
+    if embeddings is None:
+        raise ConfigError(f"features: training had no {what} features; pass {what}_features to it")
+    _, _, n_columns = _validate.csr_pattern(features, "features")
+    if n_columns != len(embeddings):
+        raise ShapeError(f"features: expected {len(embeddings)} columns as in training, got {n_columns}")
+    return np.ascontiguousarray(features @ embeddings, dtype=np.float32)
+
+
+def train(
+    interactions: CSR,
+    n_factors: int,
+    *,
+    objective: Literal["bpr", "warp", "logistic"],
+    n_negatives: int = 1,
+    value_scale: float = 1.0,
+    learning_rate: float = 0.05,
+    regularization: float = 0.001,
+    n_epochs: int = 50,
+    optimizer: Literal["adagrad", "sgd"] = "adagrad",
+    schedule: Literal["linear", "constant"] = "linear",
+    popularity_power: float = 0.0,
+    reject_positives: bool = True,
+    user_features: CSR | None = None,
+    item_features: CSR | None = None,
+    initial: SgdFactors | None = None,
+    random_state: int = 0,
+    n_threads: int = 0,
+    deterministic: bool = False,
+    callback: Callable[[int, float], object] | None = None,
+    validate: Callable[[SgdFactors], float] | None = None,
+    patience: int = 5,
+) -> SgdFactors:
+    """Check the options, make or copy the arrays and train them in place."""
+    rate = _validate.number(learning_rate, "learning_rate")
+    if rate <= 0.0:
+        raise ConfigError(f"learning_rate must be above 0, got {rate:g}")
+    _one_of(optimizer, "optimizer", _OPTIMIZERS)
+    _one_of(schedule, "schedule", _SCHEDULES)
+    arrays = _validate.unique_csr_arrays(interactions, "interactions")
+    if value_scale != 1.0:
+        arrays = (*arrays[:2], arrays[2] * np.float32(value_scale), arrays[3])
+    n_factors = _validate.integer(n_factors, "n_factors", minimum=1)
+    sides = {
+        name: None if value is None else _validate.unique_csr_arrays(value, name)
+        for name, value in (("user_features", user_features), ("item_features", item_features))
+    }
+    n_users, n_items = len(arrays[0]) - 1, arrays[3]
+    of_users, of_items = (None if side is None else side[3] for side in sides.values())
+    shapes: dict[str, tuple[int, ...] | None] = {
+        "user_factors": (n_users, n_factors),
+        "item_factors": (n_items, n_factors),
+        "item_bias": (n_items,),
+        "user_feature_factors": None if of_users is None else (of_users, n_factors),
+        "item_feature_factors": None if of_items is None else (of_items, n_factors),
+        "item_feature_bias": None if of_items is None else (of_items,),
+    }
+    factors = _empty(shapes) if initial is None else _checked(initial, shapes)
+    watch = _Watch(factors, callback, validate, _validate.integer(patience, "patience", minimum=1))
+    unused = np.empty((0, n_factors), dtype=np.float32)
+    _core.sgd(
+        arrays,
+        factors.user_factors,
+        factors.item_factors,
+        factors.item_bias,
+        sides["user_features"],
+        unused if factors.user_feature_factors is None else factors.user_feature_factors,
+        sides["item_features"],
+        unused if factors.item_feature_factors is None else factors.item_feature_factors,
+        unused[:, 0] if factors.item_feature_bias is None else factors.item_feature_bias,
+        objective=objective,
+        adagrad=optimizer == "adagrad",
+        linear_decay=schedule == "linear",
+        learning_rate=rate,
+        regularization=_validate.number(regularization, "regularization", minimum=0.0),
+        n_epochs=_validate.integer(n_epochs, "n_epochs", minimum=1),
+        n_negatives=n_negatives,
+        popularity_power=_validate.number(popularity_power, "popularity_power", minimum=0.0),
+        reject_positives=bool(reject_positives),
+        random_state=_validate.random_seed(random_state),
+        n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
+        deterministic=bool(deterministic),
+        warm_start=initial is not None,
+        wants_factors=validate is not None,
+        callback=None if callback is None and validate is None else watch,
+    )
+    return watch.best
+
+
+class _Watch:
+    """The core's callback: reports, and keeps the best factors where there is something to judge them by."""
+
+    def __init__(
+        self,
+        factors: SgdFactors,
+        callback: Callable[[int, float], object] | None,
+        validate: Callable[[SgdFactors], float] | None,
+        patience: int,
+    ) -> None:
+        self.best = self._factors = factors
+        self._callback, self._validate, self._patience = callback, validate, patience
+        self._best_value = -np.inf
+        self._best_epoch = 0
+
+    def __call__(self, epoch: int, loss: float) -> bool:
+        stop = self._callback is not None and bool(self._callback(epoch, loss))
+        if self._validate is None:
+            return stop
+        value = _validate.number(self._validate(self._factors), "what validate returns")
+        if epoch == 0 or value > self._best_value:
+            self.best, self._best_value, self._best_epoch = self._factors._copy(), value, epoch
+        return stop or epoch - self._best_epoch >= self._patience
+
+
+def _one_of(value: str, name: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _empty(shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:
+    parts: dict[str, Any] = {
+        name: None if shape is None else np.empty(shape, np.float32) for name, shape in shapes.items()
+    }
+    return SgdFactors(**parts)
+
+
+def _checked(initial: SgdFactors, shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:
+    if not isinstance(initial, SgdFactors):
+        raise DTypeError(f"initial must be an SgdFactors, got {type(initial).__name__}; build one of its arrays")
+    parts: dict[str, Any] = {}
+    for name, shape in shapes.items():
+        part = getattr(initial, name)
+        if (part is None) != (shape is None):
+            got = "None" if part is None else "an array"
+            raise ShapeError(f"initial.{name} must be given with features, and only with them, got {got}")
+        if part is not None and np.shape(part) != shape:
+            raise ShapeError(f"initial.{name} must have the shape {shape}, got {np.shape(part)}")
+        parts[name] = None if part is None else np.array(part, dtype=np.float32, order="C")
+    return SgdFactors(**parts)
