@@ -60,7 +60,7 @@ class LogisticMf(SgdRecommender):
     drawn items; the least-squares solve that serves a factorization with squared loss optimizes something else, and
     offering it under this name would mislead.
 
-    With ``use_item_features``, items of the id map without interactions
+    With ``item_features``, items of the id map without interactions
     (:meth:`Interactions.with_features(..., cold_items=True) <recsys_core.Interactions.with_features>`) are recommended
     by their features alone, and ``embed_items`` gives the vectors of items that come later.
 

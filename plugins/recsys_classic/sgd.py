@@ -38,8 +38,10 @@ class SgdConfig(Config):
     popularity_power: Annotated[float, SearchRange(0.0, 0.8)] = Field(
         0.5, ge=0, description="Items are drawn by (number of users)^power; 0 draws all alike."
     )
-    use_item_features: bool = Field(False, description="Add vectors of the items' features to those of the items.")
-    use_user_features: bool = Field(False, description="Add vectors of the users' features to those of the users.")
+    item_features: tuple[str, ...] = Field(
+        (), description="Columns of the item features to learn from, so that new items can be recommended."
+    )
+    user_features: tuple[str, ...] = Field((), description="Columns of the user features to learn from.")
     deterministic: bool = Field(
         True, description="Same result for the same seed whatever the threads; False is faster with features."
     )
@@ -82,8 +84,8 @@ class SgdRecommender(FactorRecommender):
         def report(epoch: int, _: float) -> None:
             progress(epoch + 1, settings.n_epochs)
 
-        self.item_encoder_, item_features = _features(interactions, "item", settings.use_item_features)
-        _, user_features = _features(interactions, "user", settings.use_user_features)
+        self.item_encoder_, item_features = _features(interactions, "item", settings.item_features)
+        _, user_features = _features(interactions, "user", settings.user_features)
         self.factors_ = self._train(
             interactions,
             {
@@ -126,7 +128,7 @@ class SgdRecommender(FactorRecommender):
         """
         assert self.fitted is not None  # raises if not
         if self.item_encoder_ is None:
-            raise DataError("table: the model was trained without item features; set use_item_features=True")
+            raise DataError("table: the model was trained without item features; set item_features to their columns")
         return self.factors_.embed_items(_unit_rows(self.item_encoder_.encode(table)))
 
     @property
@@ -135,16 +137,18 @@ class SgdRecommender(FactorRecommender):
         return cast("FloatArray", self._dot_form.item_bias)
 
 
-def _features(interactions: Interactions, what: str, wanted: bool) -> tuple[FeatureEncoder | None, CSR | None]:
-    if not wanted:
+def _features(
+    interactions: Interactions, what: str, columns: tuple[str, ...]
+) -> tuple[FeatureEncoder | None, CSR | None]:
+    if not columns:
         return None, None
     table = interactions.item_features if what == "item" else interactions.user_features
     if table is None:
         raise DataError(
-            f"interactions: use_{what}_features=True needs {what} features, got none; add them with "
-            f"interactions.with_features({what}_features=...)"
+            f"{what}_features: expected a table with {', '.join(map(repr, columns))}, got interactions without one; "
+            f"add it with interactions.with_features({what}_features=...)"
         )
-    encoder = FeatureEncoder.from_table(table)
+    encoder = FeatureEncoder.from_table(table, columns=columns)
     return encoder, _unit_rows(encoder.encode(table))
 
 

@@ -90,7 +90,7 @@ def two_tastes() -> tuple[Interactions, pl.DataFrame]:
 @every_model
 def test_a_new_item_is_recommended_by_its_features(two_tastes, kind) -> None:
     sales, goods = two_tastes
-    model = kind(n_factors=8, use_item_features=True, use_user_features=True).fit(sales)
+    model = kind(n_factors=8, item_features=["genre"], user_features=["group"]).fit(sales)
     ranked = model.recommend([0, 1], k=1, allow=[30, 31])
     assert ranked["item_id"].to_list() == [30, 31]
     assert model.item_encoder_.names == ("genre=even", "genre=odd")
@@ -100,13 +100,13 @@ def test_a_new_item_is_recommended_by_its_features(two_tastes, kind) -> None:
 
 
 def test_features_must_be_there(ratings, two_tastes) -> None:
-    with pytest.raises(DataError, match=r"use_item_features=True needs item features, got none; .*with_features\(item"):
-        Bpr(use_item_features=True).fit(ratings)
-    with pytest.raises(DataError, match="use_user_features=True needs user features"):
-        Bpr(use_user_features=True).fit(ratings)
+    with pytest.raises(DataError, match=r"item_features: expected a table with 'genre', .*with_features\(item_feat"):
+        Bpr(item_features=["genre"]).fit(ratings)
+    with pytest.raises(DataError, match="user_features: expected a table with 'age', got interactions without one"):
+        Bpr(user_features=["age"]).fit(ratings)
     with pytest.raises(NotFittedError):
         Bpr().embed_items(two_tastes[1])
-    with pytest.raises(DataError, match="trained without item features; set use_item_features=True"):
+    with pytest.raises(DataError, match="trained without item features; set item_features to"):
         Bpr(n_epochs=1).fit(ratings).embed_items(two_tastes[1])
 
 
