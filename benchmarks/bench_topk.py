@@ -1,35 +1,31 @@
-"""Exact top-k: recsys_core against NumPy, implicit, onnxruntime and, where installed, torch, faiss and usearch.
+"""Exact top-k: recsys_core against NumPy, implicit, onnxruntime, torch, faiss and usearch, as far as installed.
 
-    python benchmarks/bench_topk.py [--threads N] [--repeats N] [--shapes 1,32] [--data gaussian,skewed] [--exclude N]
+    python benchmarks/bench_topk.py [--shapes 0,1] [--data gaussian,skewed] [--exclude 144] [--repeats N] [--threads N]
+    python benchmarks/bench_topk.py --models als:ml-latest-small,bpr:beauty-s3rec
 
 Rows are Gaussian, or have norms with a long tail as popularity gives learned factors, or lie in clusters, or have one
-factor much larger than the rest.  Every answer is compared with NumPy's on the first queries before anything is
+factor much larger than the rest, or are asked by cosine, or with a bias; or they are the factors of a model fitted to
+real data, asked by all its users.  Every answer is compared with NumPy's on the first queries before anything is
 timed: scores within rounding, and the same items wherever neighbouring scores differ by more than that.  Contenders
-take turns, with a pause for threads that spin, and processor time is printed beside wall time, since it still means
-something on a machine that is not idle.
+take turns, with a pause for threads that spin.  Processor time is printed beside wall time, since it still means
+something on a machine that is not idle; memory is the most that a call added to the process.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import implicit
 import numpy as np
-import onnx
-import onnxruntime
 import scipy.sparse as sp
-from implicit.cpu.topk import topk as implicit_topk
-from onnx import TensorProto, helper
 from threadpoolctl import threadpool_limits
+from topk_rivals import PACKAGES, Answer, Contender, Task, best_of, installed, rivals
 
-from recsys_core import ops
-
-Answer = tuple[np.ndarray, np.ndarray]
-Rival = Callable[[], Answer]
+from recsys_core import create, load_dataset, ops
 
 SHAPES = [
     (1, 1_000_000, 64, 10),
@@ -40,8 +36,16 @@ SHAPES = [
     (512, 1_000_000, 128, 100),
 ]
 DATA = ["gaussian", "skewed", "clustered", "outlier", "cosine", "bias"]
+MODELS = [
+    "als:ml-latest-small",
+    "bpr:ml-latest-small",
+    "als:ml-100k",
+    "bpr:ml-100k",
+    "als:beauty-s3rec",
+    "bpr:beauty-s3rec",
+]
 N_CHECKED = 64
-SCORES_AT_ONCE = 1 << 28  # of those rivals that hold all scores of a batch
+OURS = ("auto", "compact", "float32")
 
 
 def factors(rng: np.random.Generator, n: int, n_factors: int, data: str) -> np.ndarray:
@@ -56,117 +60,44 @@ def factors(rng: np.random.Generator, n: int, n_factors: int, data: str) -> np.n
     return rows / np.float32(np.sqrt(n_factors))
 
 
-def by_numpy(queries: np.ndarray, items: np.ndarray, k: int) -> Answer:
-    scores = queries @ items.T
-    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    best.sort(axis=1)  # so that the stable sort below settles ties by item
-    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
-    best = np.take_along_axis(best, order, axis=1)
-    return best, np.take_along_axis(scores, best, axis=1)
-
-
-def onnxruntime_session(items: np.ndarray, k: int, n_threads: int) -> onnxruntime.InferenceSession:
-    graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["queries", "items"], ["scores"]),
-            helper.make_node("TopK", ["scores", "k"], ["values", "indices"]),
-        ],
-        "topk",
-        [helper.make_tensor_value_info("queries", TensorProto.FLOAT, [None, items.shape[1]])],
-        [
-            helper.make_tensor_value_info("values", TensorProto.FLOAT, [None, k]),
-            helper.make_tensor_value_info("indices", TensorProto.INT64, [None, k]),
-        ],
-        [
-            onnx.numpy_helper.from_array(np.ascontiguousarray(items.T), "items"),
-            onnx.numpy_helper.from_array(np.array([k]), "k"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = n_threads
-    return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+def seen_items(rng: np.random.Generator, n_queries: int, n_items: int, n: int) -> sp.csr_array:
+    columns = np.stack([rng.choice(n_items, n, replace=False, shuffle=False) for _ in range(n_queries)])
+    starts = np.arange(0, columns.size + 1, n)
+    seen = sp.csr_array((np.ones(columns.size, dtype=np.float32), columns.ravel(), starts), (n_queries, n_items))
+    seen.sort_indices()
+    return seen
 
 
 def check(answer: Answer, want: Answer, name: str) -> None:
     indices, scores = answer[0][:N_CHECKED], answer[1][:N_CHECKED]
-    np.testing.assert_allclose(scores, want[1], rtol=1e-5, atol=1e-5, err_msg=name)
-    gaps = np.abs(np.diff(want[1], axis=1)) > 1e-4
+    size = np.abs(want[1]).max()
+    np.testing.assert_allclose(scores, want[1], rtol=1e-5, atol=1e-5 * size, err_msg=name)
+    gaps = np.abs(np.diff(want[1], axis=1)) > 1e-4 * size
     clear = np.pad(gaps, ((0, 0), (1, 0)), constant_values=True) & np.pad(gaps, ((0, 0), (0, 1)))
     np.testing.assert_array_equal(indices[clear], want[0][clear], err_msg=name)
 
 
-def in_parts(call: Callable[[np.ndarray], Answer], queries: np.ndarray, n_items: int) -> Rival:
-    """A rival that holds all scores of its batch is given batches that fit into memory."""
-    n = max(1, SCORES_AT_ONCE // n_items)
-    if len(queries) <= n:
-        return lambda: call(queries)
-
-    def answer() -> Answer:
-        parts = [call(queries[first : first + n]) for first in range(0, len(queries), n)]
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-
-    return answer
+def memory(field: str) -> float:
+    """A figure of /proc/self/status in MiB, NaN where there is none."""
+    path = Path("/proc/self/status")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), float("nan"))
 
 
-def optional_rivals(queries: np.ndarray, items: np.ndarray, k: int, n_threads: int) -> dict[str, Rival]:
-    """Those of torch, faiss and usearch that are installed."""
-    found: dict[str, Rival] = {}
-    if importlib.util.find_spec("torch"):
-        import torch
-
-        torch.set_num_threads(n_threads)
-        columns = torch.from_numpy(items).T
-
-        def torch_answer(rows: np.ndarray) -> Answer:
-            scores, indices = torch.topk(torch.from_numpy(rows) @ columns, k)
-            return indices.numpy(), scores.numpy()
-
-        found["torch"] = in_parts(torch_answer, queries, len(items))
-    if importlib.util.find_spec("faiss"):
-        import faiss
-
-        faiss.omp_set_num_threads(n_threads)
-        flat = faiss.IndexFlatIP(items.shape[1])
-        flat.add(items)
-        found["faiss"] = lambda: flat.search(queries, k)[::-1]
-    if importlib.util.find_spec("usearch") and len(queries) * len(items) <= SCORES_AT_ONCE:
-        from usearch.index import MetricKind, search
-
-        def usearch_answer() -> Answer:
-            matches = search(items, queries, k, MetricKind.IP, exact=True, threads=n_threads)
-            return np.atleast_2d(matches.keys), 1 - np.atleast_2d(matches.distances)
-
-        found["usearch"] = usearch_answer
-    return found
+def added_memory(call: Contender) -> float:
+    """How far the call raised the peak of the process's memory, in MiB."""
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return float("nan")
+    reset.write_text("5")  # the peak starts again from what is in use
+    before = memory("VmRSS")
+    call()
+    return max(0.0, memory("VmHWM") - before)
 
 
-def rivals(queries: np.ndarray, items: np.ndarray, k: int, n_threads: int) -> dict[str, Rival]:
-    session = onnxruntime_session(items, k, n_threads)
-
-    def implicit_answer() -> Answer:
-        with threadpool_limits(1):  # as its documentation asks: it starts threads of its own around BLAS
-            return implicit_topk(items, queries, k, num_threads=n_threads)
-
-    def numpy_answer(rows: np.ndarray) -> Answer:
-        with threadpool_limits(n_threads):
-            return by_numpy(rows, items, k)
-
-    def onnxruntime_answer(rows: np.ndarray) -> Answer:
-        scores, indices = session.run(None, {"queries": rows})
-        return indices, scores
-
-    found = {"implicit": implicit_answer, "onnxruntime": in_parts(onnxruntime_answer, queries, len(items))}
-    if len(queries) * len(items) <= SCORES_AT_ONCE:  # it takes minutes beyond
-        found["numpy"] = in_parts(numpy_answer, queries, len(items))
-    return found | optional_rivals(queries, items, k, n_threads)
-
-
-def measure(contenders: dict[str, Rival], repeats: int) -> dict[str, tuple[list[float], list[float]]]:
+def measure(contenders: dict[str, Contender], repeats: int) -> dict[str, tuple[list[float], list[float]]]:
     """Wall and processor time of each repeat, in milliseconds."""
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in contenders}
-    for call in contenders.values():
-        call()
     for _ in range(repeats):
         for name, call in contenders.items():
             time.sleep(0.05)
@@ -177,52 +108,88 @@ def measure(contenders: dict[str, Rival], repeats: int) -> dict[str, tuple[list[
     return times
 
 
-def bench(shape: tuple[int, int, int, int], data: str, options: argparse.Namespace, n_threads: int) -> None:
+def compare(title: str, index: ops.ItemIndex, asked: np.ndarray, task: Task, options: argparse.Namespace) -> None:
+    """Checks, times and prints; ``asked`` are the queries as ours takes them, ``task`` the same as inner products."""
+
+    def ours(method: str) -> Contender:
+        return lambda: index.topk(asked, task.k, exclude=task.seen, n_threads=task.n_threads, method=method)
+
+    contenders: dict[str, Contender] = {method: ours(method) for method in OURS}
+    if not options.ours:
+        contenders |= rivals(task)
+    scores = task.queries[:N_CHECKED] @ task.items.T
+    task.mask(slice(0, N_CHECKED), scores)
+    want = best_of(scores, task.k)
+    for _ in range(70):  # so that auto knows that its index is asked often
+        index.topk(asked[:1], task.k, n_threads=task.n_threads)
+    for name, call in contenders.items():
+        check(call(), want, name)
+    added = {name: added_memory(call) for name, call in contenders.items()}
+    times = measure(contenders, options.repeats)
+    medians = {name: statistics.median(walls) for name, (walls, _) in times.items()}
+    print(f"\n{title}")
+    for name, (walls, processors) in times.items():
+        spread = f"[{min(walls):.2f}, {max(walls):.2f}]"
+        print(
+            f"  {name:12}{medians[name]:9.2f} {spread:20}{statistics.median(processors):9.2f}"
+            f"{medians[name] / medians['auto']:8.1f} x{added[name]:9.0f} MiB"
+        )
+    products = 2 * len(task.queries) * task.items.size / medians["auto"] / 1e6
+    others = {name: median for name, median in medians.items() if name not in OURS}
+    best = min(others, key=lambda name: others[name]) if others else "float32"
+    print(f"  {medians[best] / medians['auto']:.1f} x the best other, {best}; {products:.0f} GFLOP/s effective")
+
+
+def bench_rows(shape: tuple[int, int, int, int], data: str, options: argparse.Namespace) -> None:
     n_queries, n_items, n_factors, k = shape
     rng = np.random.default_rng(0)
     items, queries = factors(rng, n_items, n_factors, data), factors(rng, n_queries, n_factors, data)
     bias = rng.standard_normal(n_items, dtype=np.float32) if data == "bias" else None
     index = ops.ItemIndex(items, bias, "cosine" if data == "cosine" else "dot")
-    seen = None
-    if options.exclude:
-        columns = rng.integers(0, n_items, (n_queries, options.exclude)).astype(np.int32)
-        starts = np.arange(0, columns.size + 1, options.exclude)
-        seen = sp.csr_array((np.ones(columns.size, dtype=np.float32), columns.ravel(), starts), (n_queries, n_items))
-        seen.sort_indices()
-    contenders: dict[str, Rival] = {
-        "compact": lambda: index.topk(queries, k, exclude=seen, n_threads=n_threads, method="compact"),
-        "auto": lambda: index.topk(queries, k, exclude=seen, n_threads=n_threads),
-        "float32": lambda: index.topk(queries, k, exclude=seen, n_threads=n_threads, method="float32"),
-    }
-    if options.ours:
-        want = contenders["float32"]()
-        want = (want[0][:N_CHECKED], want[1][:N_CHECKED])
-    else:
-        if data == "cosine":
-            items, queries = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (items, queries))
-        elif bias is not None:  # the bias as one more factor
-            items, queries = np.c_[items, bias], np.c_[queries, np.ones(n_queries, dtype=np.float32)]
-        filtered = seen is not None
-        if not filtered:
-            contenders |= rivals(queries, items, k, n_threads)
-        scores = queries[:N_CHECKED] @ items.T
-        if filtered:
-            rows = np.repeat(np.arange(len(scores)), options.exclude)
-            scores[rows, seen.indices[: len(rows)]] = -np.inf
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        want = best, np.take_along_axis(scores, best, axis=1)
-    for name, call in contenders.items():
-        check(call(), want, name)
-    for _ in range(70):  # so that auto knows that its index is asked often
-        index.topk(queries[:1, :n_factors], k, n_threads=n_threads)
+    seen = seen_items(rng, n_queries, n_items, options.exclude) if options.exclude else None
+    asked = queries
+    if data == "cosine":
+        items, queries = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (items, queries))
+    elif bias is not None:  # the bias as one more factor
+        items, queries = np.c_[items, bias], np.c_[queries, np.ones(n_queries, dtype=np.float32)]
     filters = f", {options.exclude} seen" if options.exclude else ""
-    print(f"\n{n_queries} queries x {n_items} items x {n_factors} factors, k = {k}, {data} rows{filters}")
-    times = measure(contenders, options.repeats)
-    ours = statistics.median(times["compact"][0])
-    for name, (walls, processors) in times.items():
-        median = statistics.median(walls)
-        spread = f"[{min(walls):.2f}, {max(walls):.2f}]"
-        print(f"  {name:12}{median:9.2f} {spread:20}{statistics.median(processors):9.2f}{median / ours:8.1f} x")
+    title = f"{n_queries} queries x {n_items} items x {n_factors} factors, k = {k}, {data} rows{filters}"
+    compare(title, index, asked, Task(queries, items, k, seen, options.threads), options)
+
+
+def bench_model(name: str, options: argparse.Namespace) -> None:
+    model_name, data_name = name.split(":")
+    form = create(model_name, n_factors=64, random_state=0).fit(load_dataset(data_name)).fitted_.form
+    users, items, bias = form.user_factors, form.item_factors, form.item_bias
+    index = ops.ItemIndex(items, bias)
+    asked = users
+    if bias is not None:
+        items, users = np.c_[items, bias], np.c_[users, np.ones(len(users), dtype=np.float32)]
+    task = Task(np.ascontiguousarray(users), np.ascontiguousarray(items), 10, None, options.threads)
+    title = f"{len(asked)} users x {len(items)} items x {asked.shape[1]} factors, k = 10, {model_name} on {data_name}"
+    compare(title, index, asked, task, options)
+
+
+def rate(call: Callable[[], object], amount: float) -> float:
+    """The best of several calls."""
+    best = 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        call()
+        best = max(best, amount / (time.perf_counter() - start))
+    return best
+
+
+def print_ceilings(n_threads: int) -> None:
+    """What the machine can do at this hour."""
+    n = 2048
+    square = np.ones((n, n), dtype=np.float32)
+    with threadpool_limits(n_threads):
+        gemm = rate(lambda: square @ square, 2 * n**3)
+    parts = np.array_split(np.ones(1 << 27, dtype=np.float32), n_threads)
+    with ThreadPoolExecutor(n_threads) as pool:
+        read = rate(lambda: list(pool.map(np.max, parts)), 4 * (1 << 27))
+    print(f"float32 matrix product {gemm / 1e9:.0f} GFLOP/s, memory read at {read / 1e9:.0f} GB/s")
 
 
 def main() -> None:
@@ -231,15 +198,28 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--shapes", default=",".join(map(str, range(len(SHAPES)))), help="which shapes, from 0")
     parser.add_argument("--data", default=",".join(DATA), help="which kinds of rows")
-    parser.add_argument("--exclude", type=int, default=0, help="seen items a query (no rivals then)")
+    parser.add_argument(
+        "--models", nargs="?", const=",".join(MODELS), help="factors of models fitted to real data instead"
+    )
+    parser.add_argument("--exclude", type=int, default=0, help="seen items a query")
     parser.add_argument("--ours", action="store_true", help="without rivals")
     options = parser.parse_args()
-    n_threads = options.threads or ops.max_threads()
-    print(f"{n_threads} thread(s), {ops.isa()}; ms, median of {options.repeats} [fastest, slowest], processor time")
-    print(f"numpy {np.__version__}, implicit {implicit.__version__}, onnxruntime {onnxruntime.__version__}")
+    options.threads = options.threads or ops.max_threads()
+    print(
+        f"{options.threads} thread(s), {ops.isa()}; ms, median of {options.repeats} [fastest, slowest], processor time"
+    )
+    versions = installed()
+    print(f"numpy {np.__version__}, " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    if absent := sorted(set(PACKAGES) - set(versions)):
+        print("not installed: " + ", ".join(absent))
+    print_ceilings(options.threads)
+    if options.models:
+        for name in options.models.split(","):
+            bench_model(name, options)
+        return
     for shape in options.shapes.split(","):
         for data in options.data.split(","):
-            bench(SHAPES[int(shape)], data, options, n_threads)
+            bench_rows(SHAPES[int(shape)], data, options)
 
 
 if __name__ == "__main__":

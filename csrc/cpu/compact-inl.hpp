@@ -79,15 +79,26 @@ RECSYS_INLINE double compact_slack(const CompactBlock& block, const CompactQuery
 // The integer threshold of a query in a block, lowered by more than its own rounding.
 RECSYS_INLINE std::int32_t compact_threshold(const CompactBlock& block, const CompactQuery& query) {
   constexpr double limit = 1 << 29;
-  double threshold = block.inverse_scale * query.threshold - compact_slack(block, query) - 4 + 128.0 * query.code_sum;
+  double threshold = block.inverse_scale * query.threshold - compact_slack(block, query) - 4 +
+                     static_cast<double>(block.offset) * query.code_sum;
   threshold = threshold < limit ? threshold : limit;
   threshold = threshold > -limit ? threshold : -limit;
   return static_cast<std::int32_t>(threshold);
 }
 
+// Codes of 4 factors in 32 bits, or of 8: a lane of the sums takes 4 at a time.
+struct FineCodes {
+  static constexpr int factors = 4;
+  static RECSYS_INLINE vint part(vint codes, int) { return codes; }
+};
+struct CoarseCodes {
+  static constexpr int factors = 8;
+  static RECSYS_INLINE vint part(vint codes, int part) { return (codes >> (4 * part)) & 0x0F0F0F0F; }
+};
+
 // Sums of a block for `width` queries, `n_vectors` vectors at a time: calls finish(q, first vector, sums) for each.
-template <int width, int n_vectors, typename Finish>
-RECSYS_INLINE void sum_panel(const CompactBlock& block, std::int64_t n_groups, CompactQuery* const* queries,
+template <typename Codes, int width, int n_vectors, typename Finish>
+RECSYS_INLINE void sum_panel(const CompactBlock& block, std::int64_t n_steps, CompactQuery* const* queries,
                              const std::int32_t* start, Finish&& finish) {
   const std::int8_t* codes[width];
 #pragma GCC unroll 6
@@ -110,15 +121,18 @@ RECSYS_INLINE void sum_panel(const CompactBlock& block, std::int64_t n_groups, C
       }
     }
     const std::uint8_t* items = block.codes + first * RECSYS_SIMD_BYTES;
-    for (std::int64_t at = 0; at < n_groups * 4; at += 4, items += compact_block_items * 4) {
+    for (std::int64_t at = 0; at < n_steps * Codes::factors; at += Codes::factors, items += compact_block_items * 4) {
       vint item[n_vectors];
 #pragma GCC unroll 4
       for (int v = 0; v < n_vectors; ++v) item[v] = load_codes(items + v * RECSYS_SIMD_BYTES);
+#pragma GCC unroll 2
+      for (int part = 0; part < Codes::factors / 4; ++part) {
 #pragma GCC unroll 6
-      for (int q = 0; q < width; ++q) {
-        const vint query = broadcast_codes(codes[q] + at);
+        for (int q = 0; q < width; ++q) {
+          const vint query = broadcast_codes(codes[q] + at + 4 * part);
 #pragma GCC unroll 4
-        for (int v = 0; v < n_vectors; ++v) sum[q][v] = add_products(sum[q][v], item[v], query);
+          for (int v = 0; v < n_vectors; ++v) sum[q][v] = add_products(sum[q][v], Codes::part(item[v], part), query);
+        }
       }
     }
 #pragma GCC unroll 6
@@ -137,15 +151,15 @@ inline constexpr int wide_vectors = 2;
 template <int n_vectors>
 inline constexpr std::uint64_t all_lanes = ~std::uint64_t{0} >> (64 - n_vectors * lanes);
 
-// Appends the items of `alive`, lanes of `sums`, to what a query has found.  Not inlined, so that the registers stay with
-// the sums of all the queries.
+// Appends the items of `alive`, lanes of `sums`, to what a query has found.  Not inlined, so that the registers stay
+// with the sums of all the queries.
 template <int n_vectors>
 __attribute__((noinline)) void append(const CompactBlock& block, CompactQuery& query, const vint* sums,
                                       std::int32_t threshold, std::uint64_t alive, std::int32_t position) {
   const double unit = block.scale * query.scale;
   const auto slack = static_cast<float>((compact_slack(block, query) + 2) * unit);
   const auto scale = static_cast<float>(unit);
-  const std::int32_t shift = threshold - 128 * query.code_sum;
+  const std::int32_t shift = threshold - block.offset * query.code_sum;
   std::int64_t n = query.n_found;
   for (int v = 0; v < n_vectors; ++v, alive >>= lanes, position += lanes) {
     std::uint64_t bits = alive & ((std::uint64_t{1} << lanes) - 1);
@@ -171,8 +185,8 @@ __attribute__((noinline)) void append(const CompactBlock& block, CompactQuery& q
   query.n_found = n;
 }
 
-template <int width>
-RECSYS_INLINE void scan_panel(const CompactBlock& block, std::int64_t n_groups, CompactQuery* const* queries,
+template <typename Codes, int width>
+RECSYS_INLINE void scan_panel(const CompactBlock& block, std::int64_t n_steps, CompactQuery* const* queries,
                               const std::uint64_t* words, std::int32_t position) {
   constexpr int n_vectors = width <= 2 ? narrow_vectors : wide_vectors;
   std::int32_t threshold[width];
@@ -182,37 +196,48 @@ RECSYS_INLINE void scan_panel(const CompactBlock& block, std::int64_t n_groups, 
     threshold[q] = compact_threshold(block, *queries[q]);
     start[q] = -threshold[q];
   }
-  sum_panel<width, n_vectors>(block, n_groups, queries, start,
-                              [&](int q, std::int64_t first, const vint* sum) __attribute__((always_inline)) {
-                                std::uint64_t dead = 0;
+  sum_panel<Codes, width, n_vectors>(
+      block, n_steps, queries, start, [&](int q, std::int64_t first, const vint* sum) __attribute__((always_inline)) {
+        std::uint64_t dead = 0;
 #pragma GCC unroll 4
-                                for (int v = 0; v < n_vectors; ++v) dead |= mask_negative(sum[v]) << (v * lanes);
-                                const std::uint64_t alive = (words[q] >> (first * lanes)) & ~dead & all_lanes<n_vectors>;
-                                if (alive == 0) return;
-                                vint sums[n_vectors];
+        for (int v = 0; v < n_vectors; ++v) dead |= mask_negative(sum[v]) << (v * lanes);
+        const std::uint64_t alive = (words[q] >> (first * lanes)) & ~dead & all_lanes<n_vectors>;
+        if (alive == 0) return;
+        vint sums[n_vectors];
 #pragma GCC unroll 4
-                                for (int v = 0; v < n_vectors; ++v) sums[v] = sum[v];
-                                append<n_vectors>(block, *queries[q], sums, threshold[q], alive,
-                                                  position + static_cast<std::int32_t>(first * lanes));
-                              });
+        for (int v = 0; v < n_vectors; ++v) sums[v] = sum[v];
+        append<n_vectors>(block, *queries[q], sums, threshold[q], alive,
+                          position + static_cast<std::int32_t>(first * lanes));
+      });
+}
+
+template <typename Codes>
+RECSYS_INLINE void scan_panels(const CompactBlock& block, std::int64_t n_steps, CompactQuery* const* queries,
+                               std::int64_t n_queries, const std::uint64_t* words, std::int32_t position) {
+  switch (n_queries) {
+    case 1:
+      return scan_panel<Codes, 1>(block, n_steps, queries, words, position);
+    case 2:
+      return scan_panel<Codes, 2>(block, n_steps, queries, words, position);
+    case 3:
+      return scan_panel<Codes, 3>(block, n_steps, queries, words, position);
+    case 4:
+      return scan_panel<Codes, 4>(block, n_steps, queries, words, position);
+    case 5:
+      return scan_panel<Codes, 5>(block, n_steps, queries, words, position);
+    default:
+      return scan_panel<Codes, 6>(block, n_steps, queries, words, position);
+  }
 }
 
 inline void scan_block(const CompactBlock* block, std::int64_t n_groups, CompactQuery* const* queries,
                        std::int64_t n_queries, const std::uint64_t* words, std::int32_t position) {
-  switch (n_queries) {
-    case 1:
-      return scan_panel<1>(*block, n_groups, queries, words, position);
-    case 2:
-      return scan_panel<2>(*block, n_groups, queries, words, position);
-    case 3:
-      return scan_panel<3>(*block, n_groups, queries, words, position);
-    case 4:
-      return scan_panel<4>(*block, n_groups, queries, words, position);
-    case 5:
-      return scan_panel<5>(*block, n_groups, queries, words, position);
-    default:
-      return scan_panel<6>(*block, n_groups, queries, words, position);
-  }
+  scan_panels<FineCodes>(*block, n_groups, queries, n_queries, words, position);
+}
+
+inline void scan_coarse_block(const CompactBlock* block, std::int64_t n_pairs, CompactQuery* const* queries,
+                              std::int64_t n_queries, const std::uint64_t* words, std::int32_t position) {
+  scan_panels<CoarseCodes>(*block, n_pairs, queries, n_queries, words, position);
 }
 
 }  // namespace recsys::cpu::RECSYS_ISA_NS

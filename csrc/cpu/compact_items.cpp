@@ -32,6 +32,11 @@ CompactItems::CompactItems(const ItemIndex& index)
   codes_ = AlignedBuffer<std::uint8_t>(checked_product(n_blocks * block_items, row_stride_));
   if (has_bias_) bias_ = AlignedBuffer<float>(n_blocks * block_items);
   bounds_.resize(static_cast<std::size_t>(n_blocks));
+  constexpr std::int64_t fewest_coarse = 16384;
+  if (n_items >= fewest_coarse) {
+    coarse_codes_ = AlignedBuffer<std::uint8_t>(n_blocks * block_items * n_pairs() * 4);
+    coarse_bounds_.resize(bounds_.size());
+  }
   measure_items(index);
   sort_items(index);
   copy_rows(index);
@@ -39,7 +44,10 @@ CompactItems::CompactItems(const ItemIndex& index)
   constexpr std::int64_t blocks_a_task = 64;
   parallel_for(divide_up(n_blocks, blocks_a_task), 0, [&](std::int64_t task, std::int64_t) {
     const std::int64_t last = std::min(n_blocks, (task + 1) * blocks_a_task);
-    for (std::int64_t b = task * blocks_a_task; b < last; ++b) encode_block(index, b);
+    for (std::int64_t b = task * blocks_a_task; b < last; ++b) {
+      encode_block(index, b);
+      if (has_coarse()) encode_coarse_block(index, b);
+    }
   });
 
   norm_from_.assign(static_cast<std::size_t>(n_blocks) + 1, 0.0);
@@ -124,17 +132,30 @@ void CompactItems::sort_items(const ItemIndex& index) {
   }
 }
 
+double CompactItems::peak_of(const ItemIndex& index, std::int64_t b) const {
+  double peak = largest_factor_ * 0x1p-20;  // a block of zeros needs a scale too
+  const std::int64_t last = std::min(index.n_items(), (b + 1) * block_items);
+  for (std::int64_t position = b * block_items; position < last; ++position) {
+    float largest = 0;
+    for (std::int64_t f = 0; f < n_factors_; ++f) largest = std::max(largest, std::abs(row(position)[f]));
+    peak = std::max(peak, static_cast<double>(largest));
+  }
+  return peak;
+}
+
+double CompactItems::bias_peak_of(const ItemIndex& index, std::int64_t b) const {
+  double peak = 0;
+  const std::int64_t last = std::min(index.n_items(), (b + 1) * block_items);
+  for (std::int64_t position = b * block_items; position < last; ++position) {
+    peak = std::max(peak, std::abs(static_cast<double>(bias_of(index, item(position)))));
+  }
+  return peak;
+}
+
 void CompactItems::encode_block(const ItemIndex& index, std::int64_t b) {
   const std::int64_t n = std::min(block_items, index.n_items() - b * block_items);
-  double peak = largest_factor_ * 0x1p-20;  // a block of zeros needs a scale too
-  double bias_peak = 0;
-  for (std::int64_t lane = 0; lane < n; ++lane) {
-    const float* factors = row(b * block_items + lane);
-    float largest = 0;
-    for (std::int64_t f = 0; f < n_factors_; ++f) largest = std::max(largest, std::abs(factors[f]));
-    peak = std::max(peak, static_cast<double>(largest));
-    bias_peak = std::max(bias_peak, std::abs(static_cast<double>(bias_of(index, item(b * block_items + lane)))));
-  }
+  const double peak = peak_of(index, b);
+  const double bias_peak = bias_peak_of(index, b);
   const double scale = peak > 0 ? peak / 127 : 1.0;
   const double inverse = 1 / scale;
   const double rounding = relative_rounding(n_factors_);
@@ -163,7 +184,64 @@ void CompactItems::encode_block(const ItemIndex& index, std::int64_t b) {
     error = std::max(error, round_up(std::sqrt(residual_square)) + round_up(norm * (rounding + 0x1p-40)));
   }
   bounds_[static_cast<std::size_t>(b)] = {
-      nullptr, nullptr, scale, inverse, code_norm, round_up(error * inverse), round_up(bias_peak * inverse * 0x1p-21)};
+      nullptr, nullptr, scale, inverse, code_norm, round_up(error * inverse), round_up(bias_peak * inverse * 0x1p-21),
+      128};
+}
+
+void CompactItems::encode_coarse_block(const ItemIndex& index, std::int64_t b) {
+  const std::int64_t n = std::min(block_items, index.n_items() - b * block_items);
+  const double peak = peak_of(index, b);
+  const double rounding = relative_rounding(n_factors_);
+  const auto code_of = [](double shifted) {
+    return static_cast<std::int32_t>(std::clamp(shifted + (shifted < 0 ? -0.5 : 0.5), -8.0, 7.0));
+  };
+  // A scale too small for the largest factors serves all the others better: the one is taken that loses least.
+  double scale = 1;
+  double error = std::numeric_limits<double>::infinity();
+  double code_norm = 0;
+  for (const double share : {1.0, 0.8, 0.65, 0.5}) {
+    const double tried = peak > 0 ? peak * share / 7.5 : 1.0;
+    double largest_error = 0;
+    double largest_code = 0;
+    for (std::int64_t lane = 0; lane < n; ++lane) {
+      const std::int64_t position = b * block_items + lane;
+      double code_square = 0;
+      double residual_square = 0;
+      for (std::int64_t f = 0; f < n_factors_; ++f) {
+        const auto value = static_cast<double>(row(position)[f]);
+        const std::int32_t code = code_of(value * (1 / tried));
+        const double residual = value - tried * code;
+        code_square += static_cast<double>(code) * code;
+        residual_square += residual * residual;
+      }
+      const double norm = norms_[static_cast<std::size_t>(item(position))];
+      largest_code = std::max(largest_code, round_up(std::sqrt(code_square)));
+      largest_error =
+          std::max(largest_error, round_up(std::sqrt(residual_square)) + round_up(norm * (rounding + 0x1p-40)));
+    }
+    if (largest_error >= error) continue;
+    scale = tried;
+    error = largest_error;
+    code_norm = largest_code;
+  }
+  const double inverse = 1 / scale;
+  std::uint8_t* codes = coarse_codes_.data() + b * n_pairs() * 4 * block_items;
+  std::fill(codes, codes + n_pairs() * 4 * block_items, std::uint8_t{0x88});
+  for (std::int64_t lane = 0; lane < n; ++lane) {
+    for (std::int64_t f = 0; f < n_factors_; ++f) {
+      const auto code = code_of(static_cast<double>(row(b * block_items + lane)[f]) * inverse) + 8;
+      std::uint8_t& byte = codes[(f / 8 * block_items + lane) * 4 + f % 4];
+      byte = static_cast<std::uint8_t>(f % 8 < 4 ? (byte & 0xF0) | code : (byte & 0x0F) | (code << 4));
+    }
+  }
+  coarse_bounds_[static_cast<std::size_t>(b)] = {nullptr,
+                                                 nullptr,
+                                                 scale,
+                                                 inverse,
+                                                 code_norm,
+                                                 round_up(error * inverse),
+                                                 round_up(bias_peak_of(index, b) * inverse * 0x1p-21),
+                                                 8};
 }
 
 }  // namespace recsys::cpu

@@ -26,20 +26,23 @@
 // |b / (s t)| <= 2^28 and |<p, c + 128>| <= 2^27 are conditions of `answerable`; a query for which they fail, or whose
 // scores could overflow, is left to the float32 path.
 //
+// Coarse codes have another s and c, -8 <= c <= 7, stored as c + 8, and keep all else.
+//
 // The same inequalities the other way round bound scores from below, F >= V - 2^-22 |V| - h - 2^-148 with
 //
 //   V = s t (<p, c> + b / (s t) - M ||w|| / t - E ||q|| / t - 1 - B / t),
 //
 // so that the k-th largest V of different items that may be returned is a threshold, whatever the others score.  The
 // kernel keeps V, and the upper bound U with + for -, in float32 and in units of the scores: one exact sum of whole
-// numbers, its conversion, the scale, one product and one sum.  That is off by less than R = 2^-18 P + 2^-117, with
-// P = ||q|| max ||v|| + max |b|, since |s t <p, c>| < 2 P and scores, like slacks, stay within that; the second term is
-// for what underflows.  So thresholds taken from lower bounds are lowered by R, and an item is dropped where U < T - R.
+// numbers, its conversion, the scale, one product and one sum.  |s t <p, c> + b| stays within 9 P and what is taken off
+// or added within 7 P, P = ||q|| max ||v|| + max |b|, at 4096 factors and in coarse codes too, so these roundings come
+// to less than R = 2^-18 P + 2^-117; the second term is for what underflows.  Thresholds taken from lower bounds are
+// lowered by R, and an item is dropped where U < T - R.
 //
 // A query is through once  T - 2^-22 |T| - h - 2^-148 > (1 + g) ||q|| max ||v|| + max b  over all blocks to come.
 //
-// Memory: d bytes an item for the codes, and 4 d for the rows that survivors are rescored from.  Built once, O(n d +
-// n log n); immutable afterwards.
+// Memory: d bytes an item for the codes, d / 2 for coarse ones, and 4 d for the rows that items found are rescored
+// from.  Built once, O(n d + n log n); immutable afterwards.
 #pragma once
 
 #include <cstdint>
@@ -68,6 +71,15 @@ class CompactItems {
     return block;
   }
   [[nodiscard]] std::int64_t n_items() const { return static_cast<std::int64_t>(positions_.size()); }
+  // The same items in 4 bits a factor, for a few queries, which wait for memory alone.  Only of many items.
+  [[nodiscard]] bool has_coarse() const { return coarse_codes_.size() > 0; }
+  [[nodiscard]] std::int64_t n_pairs() const { return (n_groups_ + 1) / 2; }
+  [[nodiscard]] CompactBlock coarse_block(std::int64_t b) const {
+    CompactBlock block = coarse_bounds_[static_cast<std::size_t>(b)];
+    block.codes = coarse_codes_.data() + b * n_pairs() * 4 * block_items;
+    block.bias = has_bias_ ? bias_.data() + b * block_items : nullptr;
+    return block;
+  }
   // block * 64 + lane of an item.
   [[nodiscard]] std::int64_t position(std::int64_t item) const { return positions_[static_cast<std::size_t>(item)]; }
   // One bit for every item there is.
@@ -92,6 +104,9 @@ class CompactItems {
   void sort_items(const ItemIndex& index);
   void copy_rows(const ItemIndex& index);
   void encode_block(const ItemIndex& index, std::int64_t b);
+  void encode_coarse_block(const ItemIndex& index, std::int64_t b);
+  [[nodiscard]] double peak_of(const ItemIndex& index, std::int64_t b) const;
+  [[nodiscard]] double bias_peak_of(const ItemIndex& index, std::int64_t b) const;
 
   std::int64_t n_factors_;
   std::int64_t n_groups_;    // of 4 factors
@@ -100,13 +115,15 @@ class CompactItems {
   double largest_bias_ = 0;
   double largest_factor_ = 0;
   double smallest_scale_ = 0;
-  AlignedBuffer<float> rows_;          // [n, row_stride]
-  AlignedBuffer<std::uint8_t> codes_;  // [n_blocks, n_groups, 64, 4]
-  AlignedBuffer<float> bias_;          // [n_blocks, 64]
-  std::vector<double> norms_;          // of items, in item order; dropped when built
-  std::vector<std::int32_t> items_;    // at each position; -1 behind the last
+  AlignedBuffer<float> rows_;                 // [n, row_stride]
+  AlignedBuffer<std::uint8_t> codes_;         // [n_blocks, n_groups, 64, 4]
+  AlignedBuffer<std::uint8_t> coarse_codes_;  // [n_blocks, n_pairs, 64, 4]
+  AlignedBuffer<float> bias_;                 // [n_blocks, 64]
+  std::vector<double> norms_;                 // of items, in item order; dropped when built
+  std::vector<std::int32_t> items_;           // at each position; -1 behind the last
   std::vector<std::int32_t> positions_;
   std::vector<CompactBlock> bounds_;
+  std::vector<CompactBlock> coarse_bounds_;
   std::vector<double> norm_from_;
   std::vector<double> bias_from_;
 };

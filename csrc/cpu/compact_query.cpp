@@ -40,7 +40,7 @@ bool encode_query(const ItemIndex& index, const CompactItems& items, const float
   const double inverse = 1 / scale;
   double residual_square = 0;
   std::int64_t sum = 0;
-  for (std::int64_t f = 0; f < items.n_groups() * 4; ++f) {
+  for (std::int64_t f = 0; f < items.n_pairs() * 8; ++f) {
     const double value = f < n_factors ? static_cast<double>(factors[f]) : 0.0;
     const double shifted = value * inverse;
     const auto code = static_cast<std::int32_t>(shifted + (shifted < 0 ? -0.5 : 0.5));

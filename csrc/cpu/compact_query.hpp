@@ -13,7 +13,7 @@ struct EncodedQuery {
   double reach;          // (1 + g) ||q||
 };
 
-// The query `row`: its codes [n_groups * 4] and, for cosine, its factors of length 1 [n_factors] are written to where
+// The query `row`: its codes [n_pairs * 8] and, for cosine, its factors of length 1 [n_factors] are written to where
 // the pointers say.  False where its numbers do not meet the conditions of the proof: a score could overflow, or a sum
 // of the kernel would not fit.
 bool encode_query(const ItemIndex& index, const CompactItems& items, const float* row, std::int32_t compact_limit,

@@ -13,8 +13,18 @@ namespace {
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+// Whether coarse codes pay: a panel of queries has to wait for codes from memory, and a lone query for those from a
+// cache too.
+bool coarse_pays(const CompactProblem& problem) {
+  constexpr std::int64_t beyond_caches = 16 << 20;
+  const std::int64_t bytes = problem.items.n_groups() * 4 * problem.index.n_items();
+  return problem.items.has_coarse() && problem.k <= problem.index.n_items() / 1024 &&
+         problem.queries.rows() <= (bytes >= beyond_caches ? compact_panel : 2);
+}
+
 // Few queries: chunks of blocks are handed out, and every thread keeps a selection of its own.
-std::vector<std::int64_t> scan_by_chunks(CompactProblem problem, std::int64_t n_threads, const RankingView& ranking) {
+std::vector<std::int64_t> scan_by_chunks(CompactProblem problem, std::int64_t n_threads, bool coarse,
+                                         const RankingView& ranking) {
   const std::int64_t n_queries = problem.queries.rows();
   const std::int64_t n_blocks = problem.items.n_blocks();
   std::vector<std::atomic<float>> shared(static_cast<std::size_t>(n_queries));
@@ -27,7 +37,7 @@ std::vector<std::int64_t> scan_by_chunks(CompactProblem problem, std::int64_t n_
   scanners[0] = std::make_unique<CompactScanner>(problem, 0, n_queries);
   const std::int64_t opening =
       std::min(n_blocks, std::max<std::int64_t>(32, divide_up(4 * problem.k, CompactItems::block_items)));
-  scanners[0]->scan(0, opening);
+  scanners[0]->scan(0, opening, false);
   scanners[0]->tighten();
   constexpr std::int64_t chunk = 64;
   const std::int64_t n_chunks = divide_up(n_blocks - opening, chunk);
@@ -36,7 +46,7 @@ std::vector<std::int64_t> scan_by_chunks(CompactProblem problem, std::int64_t n_
       auto& scanner = scanners[static_cast<std::size_t>(thread)];
       if (!scanner) scanner = std::make_unique<CompactScanner>(problem, 0, n_queries);
       const std::int64_t first = opening + task * chunk;
-      scanner->scan(first, std::min(n_blocks, first + chunk));
+      scanner->scan(first, std::min(n_blocks, first + chunk), coarse);
     });
   }
 
@@ -78,7 +88,7 @@ std::vector<std::int64_t> scan_by_queries(const CompactProblem& problem, std::in
   std::vector<std::vector<std::int64_t>> left(static_cast<std::size_t>(n_tasks));
   parallel_for(n_tasks, n_threads, [&](std::int64_t task, std::int64_t) {
     CompactScanner scanner(problem, task * block, std::min(block, n_queries - task * block));
-    scanner.scan(0, problem.items.n_blocks());
+    scanner.scan(0, problem.items.n_blocks(), false);
     scanner.finish([&](std::int64_t query, std::span<const Candidate> best) {
       write_ranking(best, ranking.indices.row(query), ranking.scores.row(query), problem.k);
     });
@@ -110,7 +120,10 @@ std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactCopy
                       static_cast<double>(index.n_items() * std::max<std::int64_t>(index.n_factors(), 1));
   constexpr double too_little_to_share = 1 << 21;  // as for the float32 path, at four times its speed
   const std::int64_t threads = work < too_little_to_share ? 1 : resolve_threads(n_threads);
-  if (threads > 1 && queries.rows() < 2 * compact_panel * threads) return scan_by_chunks(problem, threads, ranking);
+  const bool coarse = coarse_pays(problem);
+  if (coarse || (threads > 1 && queries.rows() < 2 * compact_panel * threads)) {
+    return scan_by_chunks(problem, threads, coarse, ranking);
+  }
   return scan_by_queries(problem, threads, ranking);
 }
 

@@ -43,16 +43,20 @@ CompactScanner::CompactScanner(const CompactProblem& problem, std::int64_t first
       lower_(checked_product(n_queries, capacity_)),
       upper_(n_queries * capacity_),
       positions_(n_queries * capacity_),
-      codes_(n_queries * problem.items.n_groups() * 4),
+      codes_(n_queries * problem.items.n_pairs() * 8),
       unit_factors_(problem.index.metric() == Metric::cosine ? n_queries * problem.index.n_factors() : 0) {
   opens_.reserve(static_cast<std::size_t>(n_queries));  // pointers to them are kept
   for (std::int64_t slot = 0; slot < n_queries; ++slot) open(slot);
 }
 
-void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block) {
+void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block, bool coarse) {
+  const auto scan_block = coarse ? problem_.kernels.scan_coarse_block : problem_.kernels.scan_block;
+  const std::int64_t n_steps = coarse ? problem_.items.n_pairs() : problem_.items.n_groups();
   active_.clear();
   for (Open& open : opens_) {
-    if (!open.given_up) active_.push_back(&open);
+    if (open.given_up) continue;
+    if (coarse) open.n_selecting = std::min(open.n_selecting, open.encoded.compact.n_found + compact_batch);
+    active_.push_back(&open);
   }
   CompactQuery* panel[compact_panel];
   std::uint64_t words[compact_panel];
@@ -63,7 +67,7 @@ void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block) {
     n_scanned_ += block_items;
     const std::uint64_t admissible = problem_.block_filter.word(b);
     if (admissible == 0) continue;
-    const CompactBlock block = problem_.items.block(b);
+    const CompactBlock block = coarse ? problem_.items.coarse_block(b) : problem_.items.block(b);
     const auto n_active = static_cast<std::int64_t>(active_.size());
     for (std::int64_t first = 0; first < n_active; first += compact_panel) {
       const std::int64_t n = std::min(compact_panel, n_active - first);
@@ -72,10 +76,9 @@ void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block) {
         panel[q] = &opens[q]->encoded.compact;
         words[q] = exclusion_.remove(opens[q]->slot, b, admissible);
       }
-      problem_.kernels.scan_block(&block, problem_.items.n_groups(), panel, n, words,
-                                  static_cast<std::int32_t>(b * block_items));
+      scan_block(&block, n_steps, panel, n, words, static_cast<std::int32_t>(b * block_items));
       for (std::int64_t q = 0; q < n; ++q) {
-        if (panel[q]->n_found >= opens[q]->n_selecting) select(*opens[q]);
+        if (panel[q]->n_found >= opens[q]->n_selecting) select(*opens[q], coarse);
       }
     }
   }
@@ -87,7 +90,7 @@ bool CompactScanner::any_open(std::int64_t b) {
 }
 
 void CompactScanner::tighten() {
-  for (Open& open : opens_) tighten(open);
+  for (Open& open : opens_) refine(open);
 }
 
 void CompactScanner::open(std::int64_t slot) {
@@ -96,7 +99,7 @@ void CompactScanner::open(std::int64_t slot) {
   EncodedQuery encoded{};
   float* unit = problem_.index.metric() == Metric::cosine ? unit_factors_.data() + slot * n_factors : nullptr;
   if (!encode_query(problem_.index, problem_.items, problem_.queries.row(query), problem_.kernels.compact_limit,
-                    codes_.data() + slot * problem_.items.n_groups() * 4, unit, encoded)) {
+                    codes_.data() + slot * problem_.items.n_pairs() * 8, unit, encoded)) {
     left_.push_back(query);
     return;
   }
@@ -131,21 +134,23 @@ void CompactScanner::close_finished(std::int64_t b) {
 }
 
 // Makes room, at least for a block more.
-void CompactScanner::select(Open& open) {
+void CompactScanner::select(Open& open, bool coarse) {
   const CompactQuery& compact = open.encoded.compact;
   tighten(open);
-  if (compact.n_found > roomy_) refine(open);
+  if (coarse || compact.n_found > roomy_) refine(open);
   if (compact.n_found > roomy_) cut(open);
-  open.n_selecting = compact.n_found + interval(problem_.k);
+  open.n_selecting = compact.n_found + (coarse ? compact_batch : interval(problem_.k));
 }
 
 // Raises the threshold to about the k-th largest lower bound, which is returned, where there are as many.
 float CompactScanner::tighten(Open& open) {
   CompactQuery& compact = open.encoded.compact;
-  if (compact.n_found < problem_.k) return minus_infinity;
-  const float reached = problem_.kernels.reached_by(compact.lower, compact.n_found, problem_.k);
-  const auto threshold = static_cast<float>(static_cast<double>(reached) - open.slack);
-  if (threshold > open.threshold) announce(open, threshold);
+  float reached = minus_infinity;
+  if (compact.n_found >= problem_.k) {
+    reached = problem_.kernels.reached_by(compact.lower, compact.n_found, problem_.k);
+    const auto threshold = static_cast<float>(static_cast<double>(reached) - open.slack);
+    if (threshold > open.threshold) announce(open, threshold);
+  }
   problem_.kernels.keep_reaching(&compact, static_cast<float>(static_cast<double>(open.threshold) - open.slack));
   return reached;
 }

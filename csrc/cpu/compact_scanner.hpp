@@ -45,8 +45,9 @@ class CompactScanner {
   // Queries whose numbers the bound does not cover, and those given up.
   [[nodiscard]] const std::vector<std::int64_t>& left() const { return left_; }
 
-  // Blocks may be scanned in any order, but only later ones allow to stop early.
-  void scan(std::int64_t first_block, std::int64_t last_block);
+  // Blocks may be scanned in any order, but only later ones allow to stop early.  Coarse codes serve queries that have
+  // a threshold: so much passes them that it is scored at once.
+  void scan(std::int64_t first_block, std::int64_t last_block, bool coarse);
 
   // Whether a query that was open at the end of the last scan still is at block b.
   [[nodiscard]] bool any_open(std::int64_t b);
@@ -81,7 +82,7 @@ class CompactScanner {
 
   void open(std::int64_t slot);
   void close_finished(std::int64_t b);
-  void select(Open& open);
+  void select(Open& open, bool coarse);
   float tighten(Open& open);
   void refine(Open& open);
   void rescore(Open& open, float least);

@@ -81,13 +81,14 @@ inline constexpr std::int64_t compact_batch = 16;
 
 // A block of items; the letters are those of compact_items.hpp.
 struct CompactBlock {
-  const std::uint8_t* codes;  // c + 128: [groups of 4 factors, 64, 4]
+  const std::uint8_t* codes;  // c + offset: [groups of 4 factors, 64, 4], or half as many where two share a byte
   const float* bias;          // [64], or null
   double scale;               // s
   double inverse_scale;       // 1 / s
   double code_norm;           // M
   double error;               // E
   double bias_slack;          // B, 0 without a bias
+  std::int32_t offset;        // 128, or 8 of coarse codes
 };
 
 // A query, in units of its scale t, and the items found for it.
@@ -122,6 +123,9 @@ struct KernelTable {
   // bits are set in words[q].  `position` is that of the block's first item.
   void (*scan_block)(const CompactBlock* block, std::int64_t n_groups, CompactQuery* const* queries,
                      std::int64_t n_queries, const std::uint64_t* words, std::int32_t position);
+  // The same for coarse codes: `n_pairs` of groups, the first of a pair in the lower half of each byte.
+  void (*scan_coarse_block)(const CompactBlock* block, std::int64_t n_pairs, CompactQuery* const* queries,
+                            std::int64_t n_queries, const std::uint64_t* words, std::int32_t position);
   // A value that at least `rank` of n finite values reach, and few more; 1 <= rank <= n.
   float (*reached_by)(const float* values, std::int64_t n, std::int64_t rank);
   // Keeps, in order, the items found whose upper bound reaches the threshold.

@@ -23,6 +23,7 @@ const KernelTable& table() {
       .compact_limit = compact_limit,
       .compact_pays = compact_pays,
       .scan_block = scan_block,
+      .scan_coarse_block = scan_coarse_block,
       .reached_by = reached_by,
       .keep_reaching = keep_reaching,
       .rank_keys = rank_keys,

@@ -2,8 +2,8 @@
 //
 // Where candidates arrive in ascending item order, one that does not score strictly above the k-th best so far is
 // beaten, by score or by index, by k others, and `threshold()` lets a kernel drop it without looking further.  Those
-// that pass are buffered; when the buffer of about 2 k is full, nth_element cuts it to k and raises the threshold. Cost:
-// O(1) a candidate that passes, of which a stream in random order has about k ln(n / k).
+// that pass are buffered; when the buffer of about 2 k is full, nth_element cuts it to k and raises the threshold.
+// Cost: O(1) a candidate that passes, of which a stream in random order has about k ln(n / k).
 #pragma once
 
 #include <algorithm>
