@@ -87,6 +87,20 @@ def test_every_kind_of_data(isa: str, kind: str, metric: str) -> None:
         assert_methods_agree(ops.ItemIndex(items, bias, metric), queries, k, **filters)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_coarse_codes_of_many_items_for_a_few_queries(isa: str, kind: str) -> None:
+    rng = np.random.default_rng(KINDS.index(kind))
+    for metric, n_factors in (("dot", 3), ("dot", 33), ("cosine", 12), ("dot", 64)):
+        items = factors(rng, kind, 17_003, n_factors)
+        bias = rng.standard_normal(17_003).astype(np.float32) if n_factors == 33 else None
+        index = ops.ItemIndex(items, bias, metric)
+        for n_queries in (1, 2):
+            seen = sp.random_array((n_queries, 17_003), density=0.05, format="csr", rng=rng)
+            queries = factors(rng, rng.choice(["gaussian", kind]), n_queries, n_factors)
+            assert_methods_agree(index, queries, 1, exclude=seen)
+            assert_methods_agree(index, queries, 16)
+
+
 @st.composite
 def problems(draw: st.DrawFn) -> dict[str, object]:
     n_queries, n_items, n_factors = draw(st.integers(0, 14)), draw(st.integers(1, 140)), draw(st.integers(0, 9))
