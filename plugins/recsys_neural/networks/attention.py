@@ -11,7 +11,10 @@ __all__ = ["SelfAttention", "causal_mask"]
 
 
 def causal_mask(mask: Tensor) -> Tensor:
-    """Which positions each position may look at: real ones, not after itself.
+    """Which positions each position may look at: itself, and real ones before it.
+
+    Even padding may look at itself, so that no softmax is over nothing, and the answer to an empty history does not
+    depend on how much padding it has.
 
     Parameters
     ----------
@@ -24,7 +27,8 @@ def causal_mask(mask: Tensor) -> Tensor:
         bool (n_rows, 1, T, T): [row, 0, from, to].
     """
     position = torch.arange(mask.shape[1], device=mask.device)
-    return (position[:, None] >= position)[None, None] & mask[:, None, None, :]
+    before, itself = position[:, None] > position, position[:, None] == position
+    return (before[None] & mask[:, None, :] | itself)[:, None]
 
 
 class SelfAttention(nn.Module):
@@ -42,11 +46,6 @@ class SelfAttention(nn.Module):
         Number of heads.
     dropout
         Probability of dropping a weight of the softmax.
-
-    Notes
-    -----
-    The softmax of a row that may look at nothing is uniform rather than NaN: a padded position gives finite vectors,
-    which nobody looks at.
     """
 
     def __init__(self, n_factors: int, n_heads: int, dropout: float) -> None:
@@ -70,8 +69,7 @@ class SelfAttention(nn.Module):
         heads = self.project_in(vectors).reshape(n_rows, length, 3, self.n_heads, n_factors // self.n_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         scores = query @ key.transpose(-2, -1) / math.sqrt(n_factors // self.n_heads)
-        # The most negative finite number, and not -inf, whose softmax over a whole row would be NaN.
-        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+        scores = scores.masked_fill(~allowed, -torch.inf)
         weights = self.dropout(scores.softmax(-1))
         attended: Tensor = self.project_out((weights @ value).transpose(1, 2).reshape(n_rows, length, n_factors))
         return attended

@@ -59,7 +59,9 @@ class ConvolutionNetwork(nn.Module):
         found = []
         for height, convolution in enumerate(self.horizontal, start=1):
             answers = functional.relu(convolution(channels_first))
-            found.append(functional.max_pool1d(answers, self.window - height + 1, stride=1).transpose(1, 2))
+            # The largest within each window; max_pool1d would fix the length when exported.
+            places = [answers.narrow(2, place, mask.shape[1]) for place in range(self.window - height + 1)]
+            found.append(torch.stack(places).amax(0).transpose(1, 2))
         sums = self.vertical(padded[:, None])  # (n_rows, n_vertical, T, n_factors)
         found.append(sums.permute(0, 2, 1, 3).flatten(2))
         projected: Tensor = self.project_out(self.dropout(torch.cat(found, dim=2)))

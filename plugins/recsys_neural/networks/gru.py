@@ -24,8 +24,7 @@ class GruNetwork(nn.Module):
 
     Notes
     -----
-    Rows are turned to the left first, so that the state starts at the first real item and not in the padding; what the
-    GRU computes from the padding behind the last item reaches no real position.
+    Rows are moved to the left first, so that the state starts at the first real item and not in the padding.
 
     Examples
     --------
@@ -46,9 +45,40 @@ class GruNetwork(nn.Module):
         """Map float (n_rows, T, n_factors) to the same shape; mask bool (n_rows, T), True where real."""
         n_padded = (~mask).sum(1, keepdim=True)
         column = torch.arange(mask.shape[1], device=mask.device)
-        states, _ = self.gru(self.dropout(_take(vectors, (column + n_padded) % mask.shape[1])))
-        projected: Tensor = self.project_out(_take(states, (column - n_padded) % mask.shape[1]))
+        # Behind the last item the last is repeated, and in front of the first its state: nobody looks there.
+        moved = self.dropout(_take(vectors, torch.minimum(column + n_padded, column[-1:])))
+        states = _onnx_gru(self.gru, moved) if torch.onnx.is_in_onnx_export() else self.gru(moved)[0]
+        projected: Tensor = self.project_out(_take(states, (column - n_padded).clamp(min=0)))
         return projected
+
+
+def _onnx_gru(gru: nn.GRU, vectors: Tensor) -> Tensor:
+    """Compute ``gru(vectors)[0]`` with ONNX's own operator.
+
+    torch traces the loop of its own with the example's number of steps, so that the graph would take no other.
+    """
+    length, n_rows = vectors.shape[1], vectors.shape[0]
+    sequence = vectors.transpose(0, 1)
+    for layer in range(gru.num_layers):
+        weights = (_onnx_gates(getattr(gru, f"{name}_l{layer}")) for name in ("weight_ih", "weight_hh"))
+        biases = [_onnx_gates(getattr(gru, f"{name}_l{layer}")) for name in ("bias_ih", "bias_hh")]
+        inputs = (sequence, *(weight[None] for weight in weights), torch.cat(biases)[None])
+        states = torch.onnx.ops.symbolic(
+            "GRU",
+            inputs,
+            attrs={"hidden_size": gru.hidden_size, "linear_before_reset": 1},
+            dtype=vectors.dtype,
+            shape=(length, 1, n_rows, gru.hidden_size),
+            version=18,
+        )
+        sequence = states.squeeze(1)
+    return sequence.transpose(0, 1)
+
+
+def _onnx_gates(weights: Tensor) -> Tensor:
+    """From torch's order of the gates, reset, update, new, to ONNX's, update, reset, new."""
+    reset, update, new = weights.chunk(3)
+    return torch.cat([update, reset, new])
 
 
 def _take(vectors: Tensor, columns: Tensor) -> Tensor:

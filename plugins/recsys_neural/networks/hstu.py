@@ -18,7 +18,7 @@ class HstuBlock(nn.Module):
     .. math::
 
         U, V, Q, K &= \mathrm{silu}(W_1 \mathrm{LN}(x)) \\
-        A_{st} &= \mathrm{silu}(q_s^\top k_t + r_{s-t}) / n \quad \text{for real } t \le s \\
+        A_{st} &= \mathrm{silu}(q_s^\top k_t + r_{s-t}) / n \quad \text{for } t = s \text{ and real } t < s \\
         y &= x + W_2 \big(\mathrm{LN}(A V) \odot U\big)
 
     for each head, with a learned bias *r* of each distance and *n* the longest sequence.

@@ -35,7 +35,7 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Add the positions' vectors, float (n_rows, T, n_factors)."""
-        distance = torch.arange(vectors.shape[1] - 1, -1, -1, device=vectors.device)
+        distance = vectors.shape[1] - 1 - torch.arange(vectors.shape[1], device=vectors.device)
         return vectors + functional.embedding(distance, self.weight)
 
 
