@@ -49,17 +49,25 @@ def item_item_topk(
 ) -> tuple[_Indices, _Floats]: ...
 def als(
     interactions: _CsrArrays,
-    n_factors: int,
+    user_factors: _Floats,
+    item_factors: _Floats,
     *,
     regularization: float,
+    regularization_exponent: float,
     alpha: float,
+    unobserved_weight: float,
     n_iterations: int,
     solver: str,
+    n_cg_steps: int,
+    block_size: int,
+    warm_start: bool,
+    tolerance: float,
     random_state: int,
     n_threads: int,
     callback: Callable[[int, float], object] | None,
     compute_loss: bool,
-) -> tuple[_Floats, _Floats]: ...
+    write_factors: bool,
+) -> None: ...
 def solve_rows(
     histories: _CsrArrays,
     item_factors: _Floats,

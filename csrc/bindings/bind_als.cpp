@@ -13,31 +13,37 @@ AlsSolver solver_of(const std::string& name) {
   if (name == "auto") return AlsSolver::automatic;
   if (name == "cholesky") return AlsSolver::cholesky;
   if (name == "cg") return AlsSolver::cg;
-  throw ConfigError("solver must be \"auto\", \"cholesky\" or \"cg\", got \"" + name + "\"");
+  if (name == "subspace") return AlsSolver::subspace;
+  throw ConfigError("solver must be \"auto\", \"cholesky\", \"cg\" or \"subspace\", got \"" + name + "\"");
 }
 
-py::tuple bind_als_fit(const CsrArrays& interactions, std::int64_t n_factors, float regularization, float alpha,
-                       std::int64_t n_iterations, const std::string& solver, std::uint64_t random_state,
-                       std::int64_t n_threads, const py::object& callback, bool compute_loss) {
+void bind_als_fit(const CsrArrays& interactions, py::array_t<float>& user_factors, py::array_t<float>& item_factors,
+                  float regularization, float regularization_exponent, float alpha, float unobserved_weight,
+                  std::int64_t n_iterations, const std::string& solver, std::int64_t n_cg_steps,
+                  std::int64_t block_size, bool warm_start, double tolerance, std::uint64_t random_state,
+                  std::int64_t n_threads, const py::object& callback, bool compute_loss, bool write_factors) {
   const CsrView view = csr_view(interactions, "interactions");
-  if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
-  auto user_factors = new_matrix<float>(view.rows(), n_factors);
-  auto item_factors = new_matrix<float>(view.cols, n_factors);
+  require<float>(user_factors, 2, "user_factors");
+  require<float>(item_factors, 2, "item_factors");
   const MatrixView<float> users = mutable_view(user_factors);
   const MatrixView<float> items = mutable_view(item_factors);
   const AlsOptions options{.regularization = regularization,
+                           .regularization_exponent = regularization_exponent,
                            .alpha = alpha,
+                           .unobserved_weight = unobserved_weight,
                            .n_iterations = n_iterations,
                            .solver = solver_of(solver),
+                           .n_cg_steps = n_cg_steps,
+                           .block_size = block_size,
+                           .warm_start = warm_start,
+                           .tolerance = tolerance,
                            .seed = random_state,
                            .n_threads = n_threads};
   const AlsMonitor monitor{.wants_loss = compute_loss && !callback.is_none(),
+                           .wants_factors = write_factors,
                            .after_iteration = progress_callback(callback)};
-  {
-    const py::gil_scoped_release release;
-    als(view, options, users, items, monitor);
-  }
-  return py::make_tuple(user_factors, item_factors);
+  const py::gil_scoped_release release;
+  als(view, options, users, items, monitor);
 }
 
 py::array_t<float> bind_solve_rows(const CsrArrays& histories, const py::array& item_factors, const py::array& prior,
@@ -72,9 +78,13 @@ py::array_t<float> bind_gram(const py::array& factors, std::int64_t n_threads) {
 }  // namespace
 
 void bind_als(py::module_& module) {
-  module.def("als", &bind_als_fit, py::arg("interactions"), py::arg("n_factors"), py::kw_only(),
-             py::arg("regularization"), py::arg("alpha"), py::arg("n_iterations"), py::arg("solver"),
-             py::arg("random_state"), py::arg("n_threads"), py::arg("callback"), py::arg("compute_loss"));
+  // The factors are arrays of the caller's, noconvert: a converted copy would take the result with it.
+  module.def("als", &bind_als_fit, py::arg("interactions"), py::arg("user_factors").noconvert(),
+             py::arg("item_factors").noconvert(), py::kw_only(), py::arg("regularization"),
+             py::arg("regularization_exponent"), py::arg("alpha"), py::arg("unobserved_weight"),
+             py::arg("n_iterations"), py::arg("solver"), py::arg("n_cg_steps"), py::arg("block_size"),
+             py::arg("warm_start"), py::arg("tolerance"), py::arg("random_state"), py::arg("n_threads"),
+             py::arg("callback"), py::arg("compute_loss"), py::arg("write_factors"));
   module.def("solve_rows", &bind_solve_rows, py::arg("histories"), py::arg("item_factors"), py::kw_only(),
              py::arg("prior"), py::arg("confidence"), py::arg("target"), py::arg("item_offset"), py::arg("n_threads"));
   module.def("gram", &bind_gram, py::arg("factors"), py::kw_only(), py::arg("n_threads"));

@@ -1,119 +1,188 @@
 #include "recsys/als.hpp"
 
-#include <array>
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "cpu/als_rows.hpp"
 #include "cpu/kernel_table.hpp"
-#include "recsys/padded_matrix.hpp"
+#include "cpu/row_systems.hpp"
 #include "recsys/random.hpp"
-#include "recsys/solve_rows.hpp"
-#include "recsys/sparse.hpp"
 #include "recsys/thread_pool.hpp"
 
 namespace recsys {
 namespace {
 
-constexpr std::int64_t cg_block = 8;  // rows of one call of the cg kernel
+using detail::Strided;
 
-// One side of the factorization: whose rows are solved, and in which order.
-struct Side {
+// One side of the factorization: whose rows are solved, in which order, and their vectors.
+//
+// Vectors whose length is a multiple of 16 are worked on where the caller keeps them, others in a padded copy.
+class Side {
+ public:
+  Side(const char* name, const CsrView& rows, MatrixView<float> out, const AlsOptions& options, AlsSolver solver)
+      : name(name), rows(rows), out_(out) {
+    const std::int64_t f = out.cols();
+    if (f % 16 != 0) padded_.emplace(out.rows(), f);
+    if (options.regularization_exponent != 0.0F) {
+      lambdas.resize(static_cast<std::size_t>(rows.rows()));
+      for (std::int64_t row = 0; row < rows.rows(); ++row) {
+        const double weight = static_cast<double>(rows.row_size(row)) +
+                              static_cast<double>(options.unobserved_weight) * static_cast<double>(rows.cols);
+        lambdas[static_cast<std::size_t>(row)] =
+            static_cast<float>(static_cast<double>(options.regularization) *
+                               std::pow(weight, static_cast<double>(options.regularization_exponent)));
+      }
+    }
+    plan = solver == AlsSolver::cholesky ? detail::plan_rows(rows, f, lambdas.empty())
+                                         : detail::plan_iterative_rows(rows, f);
+  }
+
+  [[nodiscard]] float* data() { return padded_ ? padded_->data() : out_.data(); }
+  [[nodiscard]] std::int64_t ld() const { return padded_ ? padded_->ld() : out_.cols(); }
+  [[nodiscard]] Strided vectors() { return {data(), out_.rows(), out_.cols(), ld()}; }
+
+  void read() {
+    if (!padded_) return;
+    for (std::int64_t r = 0; r < out_.rows(); ++r) {
+      std::memcpy(padded_->row(r), out_.row(r), static_cast<std::size_t>(out_.cols()) * sizeof(float));
+    }
+  }
+  void write() {
+    if (padded_) padded_->copy_to(out_);
+  }
+  void clear_empty_rows() {
+    for (std::int64_t r = 0; r < rows.rows(); ++r) {
+      if (rows.row_size(r) == 0) std::memset(data() + r * ld(), 0, static_cast<std::size_t>(ld()) * sizeof(float));
+    }
+  }
+  [[nodiscard]] double lambda_of(std::int64_t row, const AlsOptions& options) const {
+    return static_cast<double>(lambdas.empty() ? options.regularization : lambdas[static_cast<std::size_t>(row)]);
+  }
+
   const char* name;
   CsrView rows;
-  RowSchedule schedule;
+  detail::RowPlan plan;
+  std::vector<float> lambdas;  // of each row, or empty where all are the same
+
+ private:
+  MatrixView<float> out_;
+  std::optional<PaddedMatrix> padded_;
 };
 
-detail::Strided strided(const PaddedMatrix& matrix) {
-  return {matrix.data(), matrix.rows(), matrix.cols(), matrix.ld()};
-}
-
 void check_options(const AlsOptions& options) {
-  if (!(options.regularization >= 0.0F)) {
-    throw ConfigError("regularization must be 0 or more, got " + std::to_string(options.regularization));
+  const auto at_least_zero = [](float value, const char* name) {
+    if (!(value >= 0.0F)) throw ConfigError(std::string(name) + " must be 0 or more, got " + std::to_string(value));
+  };
+  at_least_zero(options.regularization, "regularization");
+  at_least_zero(options.regularization_exponent, "regularization_exponent");
+  at_least_zero(options.alpha, "alpha");
+  if (!(options.unobserved_weight >= 0.0F && options.unobserved_weight <= 1.0F)) {
+    throw ConfigError("unobserved_weight must lie in [0, 1], got " + std::to_string(options.unobserved_weight));
   }
-  if (!(options.alpha >= 0.0F)) throw ConfigError("alpha must be 0 or more, got " + std::to_string(options.alpha));
   if (options.n_iterations < 1) {
     throw ConfigError("n_iterations must be 1 or more, got " + std::to_string(options.n_iterations));
   }
-}
-
-void clear_empty_rows(const CsrView& rows, PaddedMatrix& factors) {
-  for (std::int64_t r = 0; r < rows.rows(); ++r) {
-    if (rows.row_size(r) == 0) std::memset(factors.row(r), 0, static_cast<std::size_t>(factors.ld()) * sizeof(float));
+  if (options.block_size < 1) {
+    throw ConfigError("block_size must be 1 or more, got " + std::to_string(options.block_size));
   }
 }
 
-void sweep_cholesky(const Side& side, const PaddedMatrix& given, const std::vector<double>& gram,
-                    const AlsOptions& options, PaddedMatrix& solved) {
-  const std::int64_t f = given.cols();
-  std::vector<float> prior(gram.size());
-  for (std::size_t i = 0; i < gram.size(); ++i) prior[i] = static_cast<float>(gram[i]);
-  for (std::size_t i = 0; i < prior.size(); i += static_cast<std::size_t>(f) + 1) {
-    prior[i] = static_cast<float>(gram[i] + static_cast<double>(options.regularization));
+// Between the smallest and the largest: the rows' own differ from it by a factor that conjugate gradients have to find.
+double shared_lambda(const Side& side, const AlsOptions& options) {
+  if (side.lambdas.empty()) return static_cast<double>(options.regularization);
+  double logarithms = 0.0;
+  std::int64_t n = 0;
+  for (std::int64_t row = 0; row < side.rows.rows(); ++row) {
+    if (side.rows.row_size(row) == 0) continue;
+    logarithms += std::log(std::max(side.lambda_of(row, options), 1e-30));
+    ++n;
   }
-  const RowWeights weights{0.0F, options.alpha, 1.0F, options.alpha};
-  const std::int64_t failed = detail::solve_scheduled(side.rows, side.schedule, strided(given), prior, weights, {},
-                                                      solved.data(), solved.ld(), options.n_threads);
-  if (failed < 0) return;
-  throw DataError("the system of " + std::string(side.name) + " " + std::to_string(failed) +
-                  " must be positive definite in float32, but a pivot is not; raise regularization, got " +
-                  std::to_string(options.regularization));
+  return std::exp(logarithms / static_cast<double>(n));
 }
 
-void sweep_cg(const Side& side, const PaddedMatrix& given, const std::vector<double>& gram, const AlsOptions& options,
-              PaddedMatrix& solved) {
-  const cpu::KernelTable& kernels = cpu::kernels();
-  const std::int64_t f = given.cols();
-  const std::int64_t ld = given.ld();
-  PaddedMatrix prior(f, f);
-  for (std::int64_t i = 0; i < f; ++i) {
-    for (std::int64_t j = 0; j < f; ++j) {
-      const double ridge = i == j ? static_cast<double>(options.regularization) : 0.0;
-      prior.row(i)[j] = static_cast<float>(gram[static_cast<std::size_t>(i * f + j)] + ridge);
-    }
+// Solves for one side given the other, whose Gram matrix is given too.
+void half_sweep(Side& solved, Side& given, std::vector<double> gram, AlsSolver solver, const AlsOptions& options) {
+  const std::int64_t f = given.vectors().cols;
+  const double lambda = shared_lambda(solved, options);
+  for (double& entry : gram) entry *= static_cast<double>(options.unobserved_weight);
+  for (std::size_t i = 0; i < gram.size(); i += static_cast<std::size_t>(f) + 1) gram[i] += lambda;
+  const std::optional<detail::Whitening> whitening = detail::Whitening::of(gram, f);
+  if (!whitening) {
+    throw DataError(std::string("the matrix that all ") + solved.name +
+                    "s share, the other side's Gram matrix plus regularization, must be positive definite in float32, "
+                    "but is not; raise regularization, got " +
+                    std::to_string(options.regularization));
   }
-  std::vector<AlignedBuffer<float>> scratch(static_cast<std::size_t>(options.n_threads));
-  parallel_for(side.schedule.n_tasks(), options.n_threads, [&](std::int64_t task, std::int64_t thread) {
-    AlignedBuffer<float>& work = scratch[static_cast<std::size_t>(thread)];
-    if (work.size() == 0) work = zeroed_floats(4 * cg_block * ld);
-    const std::int64_t stop = side.schedule.starts[static_cast<std::size_t>(task) + 1];
-    std::array<cpu::CgRow, cg_block> block;
-    for (std::int64_t place = side.schedule.starts[static_cast<std::size_t>(task)]; place < stop;) {
-      std::int64_t n_rows = 0;
-      for (; n_rows < cg_block && place < stop; ++n_rows, ++place) {
-        const std::int64_t row = side.schedule.order[static_cast<std::size_t>(place)];
-        block[static_cast<std::size_t>(n_rows)] = {side.rows.row_indices(row).data(), side.rows.row_values(row).data(),
-                                                   side.rows.row_size(row), solved.row(row)};
-      }
-      kernels.cg_solve(block.data(), n_rows, given.data(), ld, f, prior.data(), options.alpha, options.n_cg_steps,
-                       work.data());
-    }
-  });
+  const PaddedMatrix whitened = detail::whiten_all(*whitening, given.vectors(), options.n_threads);
+  std::vector<float> ridges;
+  ridges.reserve(solved.lambdas.size());
+  for (const float own : solved.lambdas) ridges.push_back(own - static_cast<float>(lambda));
+  const detail::RowSystems systems{.rows = solved.rows,
+                                   .factors = {whitened.data(), whitened.rows(), f, whitened.ld()},
+                                   .weights = {1.0F - options.unobserved_weight, options.alpha, 1.0F, options.alpha},
+                                   .whitening = &*whitening,
+                                   .ridges = ridges};
+  if (solver == AlsSolver::cholesky) {
+    const std::int64_t failed =
+        detail::solve_systems(systems, solved.plan, solved.data(), solved.ld(), options.n_threads);
+    if (failed < 0) return;
+    throw DataError("the system of " + std::string(solved.name) + " " + std::to_string(failed) +
+                    " must be positive definite in float32, but a pivot is not; raise regularization, got " +
+                    std::to_string(options.regularization));
+  }
+  const detail::Refinement refinement{.n_cg_steps = options.n_cg_steps,
+                                      .block_size = solver == AlsSolver::subspace ? options.block_size : 0};
+  detail::refine_rows(systems, solved.plan.schedule, refinement, solved.data(), solved.ld(), options.n_threads);
 }
 
 // The objective by the identity sum_{all u,i} (x_u . y_i)^2 = <X^T X, Y^T Y>, to which only the stored cells need to be
 // corrected.
-double objective(const Side& users, const PaddedMatrix& X, const PaddedMatrix& Y, const std::vector<double>& xtx,
-                 const std::vector<double>& yty, const AlsOptions& options) {
+double objective(Side& users, Side& items, const std::vector<double>& xtx, const std::vector<double>& yty,
+                 const AlsOptions& options) {
   const cpu::KernelTable& kernels = cpu::kernels();
+  const Strided X = users.vectors();
+  const Strided Y = items.vectors();
+  const RowSchedule& schedule = users.plan.schedule;
   std::vector<double> row_loss(static_cast<std::size_t>(users.rows.rows()), 0.0);
-  parallel_for(users.schedule.n_tasks(), options.n_threads, [&](std::int64_t task, std::int64_t) {
-    const std::int64_t stop = users.schedule.starts[static_cast<std::size_t>(task) + 1];
-    for (std::int64_t place = users.schedule.starts[static_cast<std::size_t>(task)]; place < stop; ++place) {
-      const std::int64_t row = users.schedule.order[static_cast<std::size_t>(place)];
-      row_loss[static_cast<std::size_t>(row)] =
-          kernels.stored_loss(X.row(row), Y.data(), Y.ld(), Y.cols(), users.rows.row_indices(row).data(),
-                              users.rows.row_values(row).data(), users.rows.row_size(row), options.alpha);
+  const auto add = [&](std::int64_t row) {
+    row_loss[static_cast<std::size_t>(row)] = kernels.stored_loss(
+        X.data + row * X.ld, Y.data, Y.ld, Y.cols, users.rows.row_indices(row).data(),
+        users.rows.row_values(row).data(), users.rows.row_size(row), options.alpha, options.unobserved_weight);
+  };
+  for (const std::int64_t row : users.plan.in_parts) add(row);
+  parallel_for(schedule.n_tasks(), options.n_threads, [&](std::int64_t task, std::int64_t) {
+    const std::int64_t stop = schedule.starts[static_cast<std::size_t>(task) + 1];
+    for (std::int64_t place = schedule.starts[static_cast<std::size_t>(task)]; place < stop; ++place) {
+      add(schedule.order[static_cast<std::size_t>(place)]);
     }
   });
   double loss = 0.0;
   for (const double part : row_loss) loss += part;
-  for (std::size_t i = 0; i < xtx.size(); ++i) loss += xtx[i] * yty[i];
-  double squares = 0.0;
-  for (std::size_t i = 0; i < xtx.size(); i += static_cast<std::size_t>(X.cols()) + 1) squares += xtx[i] + yty[i];
-  return loss + static_cast<double>(options.regularization) * squares;
+  for (std::size_t i = 0; i < xtx.size(); ++i) {
+    loss += static_cast<double>(options.unobserved_weight) * xtx[i] * yty[i];
+  }
+  const auto penalty = [&](const Side& side, const Strided& vectors, const std::vector<double>& gram) {
+    double sum = 0.0;
+    if (side.lambdas.empty()) {
+      for (std::size_t i = 0; i < gram.size(); i += static_cast<std::size_t>(vectors.cols) + 1) sum += gram[i];
+      return sum * static_cast<double>(options.regularization);
+    }
+    for (std::int64_t row = 0; row < vectors.rows; ++row) {
+      double squares = 0.0;
+      for (std::int64_t j = 0; j < vectors.cols; ++j) {
+        const auto value = static_cast<double>(vectors.data[row * vectors.ld + j]);
+        squares += value * value;
+      }
+      sum += squares * side.lambda_of(row, options);
+    }
+    return sum;
+  };
+  return loss + penalty(users, X, xtx) + penalty(items, Y, yty);
 }
 
 }  // namespace
@@ -130,35 +199,50 @@ void als(const CsrView& interactions, const AlsOptions& given, MatrixView<float>
   const std::int64_t f = user_factors.cols();
   check_options(options);
   if (f < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(f));
+  if (user_factors.rows() != interactions.rows() || item_factors.rows() != interactions.cols ||
+      item_factors.cols() != f) {
+    throw ShapeError("user_factors and item_factors must have a row for each user and item, " +
+                     std::to_string(interactions.rows()) + " and " + std::to_string(interactions.cols) +
+                     ", and equally many columns");
+  }
   check_structure(interactions, "interactions");
   check_finite(interactions, "interactions");
   check_weights(interactions, "interactions");
 
   const AlsSolver solver = resolve_solver(options.solver, f);
-  const auto sweep = solver == AlsSolver::cholesky ? sweep_cholesky : sweep_cg;
-  const std::int64_t per_row = solver == AlsSolver::cholesky ? detail::factorization_cost(f) : f / 2 + 8;
-  const std::int64_t multiple = solver == AlsSolver::cholesky ? 1 : cg_block;
   const CsrMatrix transposed = transpose(interactions);
-  const Side users{"user", interactions, schedule_rows(row_costs(interactions, per_row), multiple)};
-  const Side items{"item", transposed.view(), schedule_rows(row_costs(transposed.view(), per_row), multiple)};
-
-  PaddedMatrix X(interactions.rows(), f);
-  PaddedMatrix Y(interactions.cols, f);
-  fill_start(Y, options.seed, 0);
-  std::vector<double> yty = detail::gram(strided(Y), options.n_threads);
-  for (std::int64_t iteration = 0; iteration < options.n_iterations; ++iteration) {
-    sweep(users, Y, yty, options, X);
-    const std::vector<double> xtx = detail::gram(strided(X), options.n_threads);
-    // Items nobody has interacted with are solved by zero, which no half-sweep writes since their rows are empty.
-    if (iteration == 0) clear_empty_rows(items.rows, Y);
-    sweep(items, X, xtx, options, Y);
-    yty = detail::gram(strided(Y), options.n_threads);
-    double loss = std::numeric_limits<double>::quiet_NaN();
-    if (monitor.wants_loss) loss = objective(users, X, Y, xtx, yty, options);
-    if (monitor.after_iteration && monitor.after_iteration(iteration, loss)) break;
+  Side users("user", interactions, user_factors, options, solver);
+  Side items("item", transposed.view(), item_factors, options, solver);
+  if (options.warm_start) {
+    users.read();
+    items.read();
+  } else {
+    fill_start(items.data(), items.rows.rows(), f, items.ld(), options.seed, 0);
+    std::memset(users.data(), 0, static_cast<std::size_t>(users.rows.rows() * users.ld()) * sizeof(float));
   }
-  X.copy_to(user_factors);
-  Y.copy_to(item_factors);
+  users.clear_empty_rows();
+
+  std::vector<double> yty = detail::gram(items.vectors(), options.n_threads);
+  double before = std::numeric_limits<double>::infinity();
+  for (std::int64_t iteration = 0; iteration < options.n_iterations; ++iteration) {
+    half_sweep(users, items, yty, solver, options);
+    const std::vector<double> xtx = detail::gram(users.vectors(), options.n_threads);
+    // Items nobody has interacted with are solved by zero, which no half-sweep writes since their rows are empty.
+    if (iteration == 0) items.clear_empty_rows();
+    half_sweep(items, users, xtx, solver, options);
+    yty = detail::gram(items.vectors(), options.n_threads);
+    double loss = std::numeric_limits<double>::quiet_NaN();
+    if (monitor.wants_loss || options.tolerance > 0.0) loss = objective(users, items, xtx, yty, options);
+    if (monitor.wants_factors) {
+      users.write();
+      items.write();
+    }
+    if (monitor.after_iteration && monitor.after_iteration(iteration, loss)) break;
+    if (before - loss < options.tolerance * before) break;
+    before = loss;
+  }
+  users.write();
+  items.write();
 }
 
 }  // namespace recsys

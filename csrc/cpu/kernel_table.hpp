@@ -11,13 +11,21 @@
 
 namespace recsys::cpu {
 
-// One row of a conjugate-gradient block: its stored entries, and the solution to start from and to replace.
+// One row for conjugate gradients: its stored entries, and the solution to start from and to replace.
 struct CgRow {
   const std::int32_t* columns;
   const float* values;
   std::int64_t n;
   float* x;
 };
+
+// c_k = confidence_base + confidence_slope r_k and t_k = target_base + target_slope r_k of an entry r_k.
+struct CgWeights {
+  float confidence_base, confidence_slope, target_base, target_slope;
+};
+
+// Floats of scratch that cholesky_solve needs for each row, at every level.
+inline constexpr std::int64_t cholesky_scratch = 16;
 
 // Stochastic gradient steps (sgd-inl.hpp): a stored entry to learn from.
 struct SgdEntry {
@@ -143,16 +151,24 @@ struct KernelTable {
                              std::uint32_t* mask);
   // Per-row least squares (solve-inl.hpp).
   void (*gather_rows)(const float* factors, std::int64_t stride, std::int64_t f, const std::int32_t* columns,
-                      std::int64_t n, const float* weights, const float* targets, std::int64_t ld, float* panel,
-                      float* scaled, float* rhs);
+                      std::int64_t n, const float* scales, const float* targets, std::int64_t ld, float* panel,
+                      float* rhs);
   void (*symmetric_update)(const float* left, const float* right, std::int64_t n, std::int64_t f, std::int64_t ld,
                            float* matrix, std::int64_t matrix_ld);
-  std::int64_t (*cholesky_solve)(float* matrix, std::int64_t f, std::int64_t ld, float* diagonal, float* x);
+  void (*multiply_triangle)(const float* in, std::int64_t in_ld, std::int64_t n, const float* triangle, std::int64_t f,
+                            std::int64_t ld, bool upper, float* out, std::int64_t out_ld);
+  std::int64_t (*cholesky_solve)(float* matrix, std::int64_t n, std::int64_t ld, float* scratch, float* x);
+  void (*add_products)(const float* factors, std::int64_t ld, std::int64_t f, const std::int32_t* columns,
+                       std::int64_t n, const float* x, float* products);
   double (*stored_loss)(const float* x, const float* factors, std::int64_t ld, std::int64_t f,
-                        const std::int32_t* columns, const float* values, std::int64_t n, float alpha);
-  // Conjugate gradients on a block of at most 8 rows (cg-inl.hpp).
-  void (*cg_solve)(const CgRow* rows, std::int64_t n_rows, const float* factors, std::int64_t ld, std::int64_t f,
-                   const float* prior, float alpha, std::int64_t n_steps, float* scratch);
+                        const std::int32_t* columns, const float* values, std::int64_t n, float alpha, float weight);
+  // Rows with few entries (dual-inl.hpp).
+  void (*dual_solve)(const float* factors, std::int64_t stride, std::int64_t f, const std::int32_t* columns,
+                     std::int64_t n, const float* scales, const float* targets, std::int64_t ld, float* columns_of,
+                     float* matrix, float* scratch, float* rhs, float* x);
+  // Conjugate gradients on a row (cg-inl.hpp).
+  void (*cg_solve)(const CgRow& row, const float* factors, std::int64_t ld, std::int64_t f, const CgWeights& weights,
+                   const float* B, float ridge, std::int64_t n_steps, float* scratch);
   // Stochastic gradient steps (sgd-inl.hpp).
   SgdKernel (*sgd_kernel)(SgdObjective objective, bool adagrad, bool with_features);
   // One column of coordinate descent (slim-inl.hpp).

@@ -6,6 +6,7 @@
 #include "cpu/compact-inl.hpp"
 #include "cpu/compact_rescore-inl.hpp"
 #include "cpu/compact_select-inl.hpp"
+#include "cpu/dual-inl.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/sgd-inl.hpp"
 #include "cpu/simd.hpp"
@@ -33,8 +34,11 @@ const KernelTable& table() {
       .next_above = next_above,
       .gather_rows = gather_rows,
       .symmetric_update = symmetric_update,
+      .multiply_triangle = multiply_triangle,
       .cholesky_solve = cholesky_solve,
+      .add_products = add_products,
       .stored_loss = stored_loss,
+      .dual_solve = dual_solve,
       .cg_solve = cg_solve,
       .sgd_kernel = sgd_kernel,
       .slim_column = slim_column,

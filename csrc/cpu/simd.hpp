@@ -44,6 +44,81 @@ RECSYS_INLINE vfloat broadcast(float value) { return value - vfloat{}; }
 
 RECSYS_INLINE vfloat zero() { return vfloat{}; }
 
+#if RECSYS_SIMD_BYTES == 64
+#define RECSYS_LANES(M) \
+  M(0), M(1), M(2), M(3), M(4), M(5), M(6), M(7), M(8), M(9), M(10), M(11), M(12), M(13), M(14), M(15)
+#elif RECSYS_SIMD_BYTES == 32
+#define RECSYS_LANES(M) M(0), M(1), M(2), M(3), M(4), M(5), M(6), M(7)
+#else
+#define RECSYS_LANES(M) M(0), M(1), M(2), M(3)
+#endif
+
+// All lanes take lane i.
+template <int i>
+RECSYS_INLINE vfloat broadcast_lane(vfloat value) {
+#define RECSYS_LANE(l) i
+  return __builtin_shufflevector(value, value, RECSYS_LANES(RECSYS_LANE));
+#undef RECSYS_LANE
+}
+
+// Lane i of a, the others of b.
+template <int i>
+RECSYS_INLINE vfloat select_lane(vfloat a, vfloat b) {
+#define RECSYS_LANE(l) l == i ? l : l + lanes
+  return __builtin_shufflevector(a, b, RECSYS_LANES(RECSYS_LANE));
+#undef RECSYS_LANE
+}
+
+// The first half of a's lanes, the second half of b's.
+RECSYS_INLINE vfloat first_half(vfloat a, vfloat b) {
+#define RECSYS_LANE(l) l < lanes / 2 ? l : l + lanes
+  return __builtin_shufflevector(a, b, RECSYS_LANES(RECSYS_LANE));
+#undef RECSYS_LANE
+}
+
+// The second half of the lanes, moved to the front, and zeros.
+RECSYS_INLINE vfloat second_half_first(vfloat value) {
+#define RECSYS_LANE(l) l < lanes / 2 ? l + lanes / 2 : l + lanes
+  return __builtin_shufflevector(value, zero(), RECSYS_LANES(RECSYS_LANE));
+#undef RECSYS_LANE
+}
+
+// 1 in lane i, 0 elsewhere.
+template <int i>
+RECSYS_INLINE vfloat unit() {
+#define RECSYS_LANE(l) l == i ? 1.0F : 0.0F
+  return vfloat{RECSYS_LANES(RECSYS_LANE)};
+#undef RECSYS_LANE
+}
+
+// a0 b0 a1 b1 ..., from the lower or the upper halves of the lanes.
+RECSYS_INLINE vfloat interleave_lower(vfloat a, vfloat b) {
+#define RECSYS_LANE(l) (l % 2) * lanes + l / 2
+  return __builtin_shufflevector(a, b, RECSYS_LANES(RECSYS_LANE));
+#undef RECSYS_LANE
+}
+RECSYS_INLINE vfloat interleave_upper(vfloat a, vfloat b) {
+#define RECSYS_LANE(l) (l % 2) * lanes + l / 2 + lanes / 2
+  return __builtin_shufflevector(a, b, RECSYS_LANES(RECSYS_LANE));
+#undef RECSYS_LANE
+}
+
+RECSYS_INLINE vfloat square_root(vfloat value) {
+#if RECSYS_SIMD_BYTES == 64
+  return (vfloat)_mm512_maskz_sqrt_ps(0xFFFF, (__m512)value);  // GCC warns of the form without a mask
+#elif RECSYS_SIMD_BYTES == 32
+  return (vfloat)_mm256_sqrt_ps((__m256)value);
+#elif defined(__SSE2__)
+  return (vfloat)_mm_sqrt_ps((__m128)value);
+#elif defined(__aarch64__)
+  return (vfloat)vsqrtq_f32((float32x4_t)value);
+#else
+  vfloat root;
+  for (std::int64_t i = 0; i < lanes; ++i) root[i] = __builtin_sqrtf(value[i]);
+  return root;
+#endif
+}
+
 // Sum of the lanes by halving, always in the same order: lane i takes lane i + width for width = lanes / 2, ... 1.
 RECSYS_INLINE float sum_lanes(vfloat value) {
 #if RECSYS_SIMD_BYTES == 64

@@ -1,9 +1,7 @@
-// Dense kernels of the per-row least-squares solves: gather, symmetric update, Cholesky, and the stored cells' loss.
+// Small dense systems in register tiles: gathered Gram matrices, Cholesky factorization, products with triangles.
 //
-// Layout.  A row of f factors is kept padded to `ld`, a multiple of 16 floats (at least f), with zeros beyond f.  A
-// symmetric matrix is [at least round_up(f, 8), ld] row-major; its upper triangle counts, what lies below is scratch.
-//
-// Every sum runs in an order fixed by the sizes alone, so a result depends on the ISA level but not on threads.
+// Matrices are [n, ld] row-major with whole vectors in a row, upper triangles only; n counts padded rows, a multiple of
+// tile_rows, whose padding has 1 on the diagonal and 0 elsewhere.
 #pragma once
 
 #include "cpu/kernel_table.hpp"
@@ -14,50 +12,55 @@ namespace recsys::cpu::RECSYS_ISA_NS {
 // Rows of a register tile: 8 x 2 accumulators of the 32 registers of AVX-512, 4 x 2 of 16 elsewhere.
 inline constexpr std::int64_t tile_rows = lanes == 16 ? 8 : 4;
 
-// tile[i, j] += sign * sum_k left[k * step_k + i * step_i] * right[k * ld + j]
-// for i in [0, tile_rows), j in [0, Vectors * lanes).
-template <int Vectors, int Sign>
+// What happens to a tile's old values.
+enum class Into { add, subtract, replace };
+
+// tile[i, j] (+|-)= sum_k left[k * step_k + i * step_i] * right[k * ld + j]
+// for i in [0, Rows), j in [0, Vectors * lanes).
+template <std::int64_t Rows, int Vectors, Into into>
 RECSYS_INLINE void update_tile(const float* left, std::int64_t step_k, std::int64_t step_i, const float* right,
                                std::int64_t n, std::int64_t ld, float* tile, std::int64_t tile_ld) {
-  vfloat sum[tile_rows][Vectors] = {};
+  vfloat sum[Rows][Vectors] = {};
   for (std::int64_t k = 0; k < n; ++k) {
     vfloat from_right[Vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) from_right[v] = load(right + k * ld + v * lanes);
 #pragma GCC unroll 8
-    for (std::int64_t i = 0; i < tile_rows; ++i) {
+    for (std::int64_t i = 0; i < Rows; ++i) {
       const vfloat from_left = broadcast(left[k * step_k + i * step_i]);
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) sum[i][v] += from_left * from_right[v];
     }
   }
 #pragma GCC unroll 8
-  for (std::int64_t i = 0; i < tile_rows; ++i) {
+  for (std::int64_t i = 0; i < Rows; ++i) {
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) {
       float* to = tile + i * tile_ld + v * lanes;
-      store(to, Sign > 0 ? load(to) + sum[i][v] : load(to) - sum[i][v]);
+      if constexpr (into == Into::add) sum[i][v] = load(to) + sum[i][v];
+      if constexpr (into == Into::subtract) sum[i][v] = load(to) - sum[i][v];
+      store(to, sum[i][v]);
     }
   }
 }
 
-// One block of tile_rows rows of the tile update, columns [first, f) rounded out to whole vectors.
-template <int Sign>
+// Rows rows of the tile update, columns [first, last) rounded out to whole vectors.
+template <std::int64_t Rows, Into into>
 RECSYS_INLINE void update_row_block(const float* left, std::int64_t step_k, std::int64_t step_i, const float* right,
-                                    std::int64_t n, std::int64_t ld, std::int64_t first, std::int64_t f, float* rows,
+                                    std::int64_t n, std::int64_t ld, std::int64_t first, std::int64_t last, float* rows,
                                     std::int64_t rows_ld) {
   std::int64_t j = first;
-  for (; j + lanes < f; j += 2 * lanes) {
-    update_tile<2, Sign>(left, step_k, step_i, right + j, n, ld, rows + j, rows_ld);
+  for (; j + lanes < last; j += 2 * lanes) {
+    update_tile<Rows, 2, into>(left, step_k, step_i, right + j, n, ld, rows + j, rows_ld);
   }
-  if (j < f) update_tile<1, Sign>(left, step_k, step_i, right + j, n, ld, rows + j, rows_ld);
+  if (j < last) update_tile<Rows, 1, into>(left, step_k, step_i, right + j, n, ld, rows + j, rows_ld);
 }
 
-// panel[k] = factors[columns[k]], scaled[k] = weights[k] * panel[k], rhs += sum_k targets[k] * panel[k].
-// The rows of `factors` are `stride` apart; columns beyond f of panel and scaled must be zero and stay so.
+// panel[k] = scales[k] * factors[columns[k]], rhs += sum_k targets[k] * factors[columns[k]].
+// The rows of `factors` are `stride` apart; columns beyond f of the panel must be zero and stay so.
 inline void gather_rows(const float* factors, std::int64_t stride, std::int64_t f, const std::int32_t* columns,
-                        std::int64_t n, const float* weights, const float* targets, std::int64_t ld, float* panel,
-                        float* scaled, float* rhs) {
+                        std::int64_t n, const float* scales, const float* targets, std::int64_t ld, float* panel,
+                        float* rhs) {
   constexpr std::int64_t ahead = 8;  // rows are scattered: the hardware cannot foresee them
   const std::int64_t whole = f / lanes * lanes;
   for (std::int64_t k = 0; k < n; ++k) {
@@ -67,109 +70,210 @@ inline void gather_rows(const float* factors, std::int64_t stride, std::int64_t 
     }
     const float* from = factors + columns[k] * stride;
     float* to = panel + k * ld;
-    for (std::int64_t j = 0; j < whole; j += lanes) store(to + j, load(from + j));
-    for (std::int64_t j = whole; j < f; ++j) to[j] = from[j];
-    const vfloat weight = broadcast(weights[k]);
+    const vfloat scale = broadcast(scales[k]);
     const vfloat target = broadcast(targets[k]);
-    for (std::int64_t j = 0; j < f; j += lanes) {
-      const vfloat value = load(to + j);
-      store(scaled + k * ld + j, weight * value);
+    for (std::int64_t j = 0; j < whole; j += lanes) {
+      const vfloat value = load(from + j);
+      store(to + j, scale * value);
       store(rhs + j, load(rhs + j) + target * value);
+    }
+    for (std::int64_t j = whole; j < f; ++j) {
+      to[j] = scales[k] * from[j];
+      rhs[j] += targets[k] * from[j];
     }
   }
 }
 
-// Upper triangle of matrix += left^T right, for left, right [n, ld] with equal columns up to a scale of the rows.
+// Upper triangle of matrix += left^T right, for left, right [n, ld] whose product is symmetric.
 inline void symmetric_update(const float* left, const float* right, std::int64_t n, std::int64_t f, std::int64_t ld,
                              float* matrix, std::int64_t matrix_ld) {
   for (std::int64_t i = 0; i < f; i += tile_rows) {
-    update_row_block<+1>(left + i, ld, 1, right, n, ld, i / lanes * lanes, f, matrix + i * matrix_ld, matrix_ld);
+    update_row_block<tile_rows, Into::add>(left + i, ld, 1, right, n, ld, i / lanes * lanes, f, matrix + i * matrix_ld,
+                                           matrix_ld);
   }
 }
 
-// Factors rows [first, first + rows) of U in place, given that the rows above are done and subtracted.  The pivots'
-// reciprocals replace the entries of `diagonal`, which holds the diagonal of the original matrix.
-RECSYS_INLINE std::int64_t factor_row_block(float* matrix, std::int64_t first, std::int64_t rows, std::int64_t f,
-                                            std::int64_t ld, float* diagonal) {
+// out[r] = in[r] * triangle for n rows; the triangle [f, ld] is upper, or lower, with zeros in the other half.
+inline void multiply_triangle(const float* in, std::int64_t in_ld, std::int64_t n, const float* triangle,
+                              std::int64_t f, std::int64_t ld, bool upper, float* out, std::int64_t out_ld) {
+  for (std::int64_t j = 0; j < f; j += 2 * lanes) {
+    const std::int64_t last = j + 2 * lanes < f ? j + 2 * lanes : f;
+    const std::int64_t first_k = upper ? 0 : j;
+    const std::int64_t n_k = (upper ? last : f) - first_k;
+    const float* right = triangle + first_k * ld;
+    std::int64_t r = 0;
+    for (; r + tile_rows <= n; r += tile_rows) {
+      update_row_block<tile_rows, Into::replace>(in + r * in_ld + first_k, 1, in_ld, right, n_k, ld, j, last,
+                                                 out + r * out_ld, out_ld);
+    }
+    for (; r < n; ++r) {
+      update_row_block<1, Into::replace>(in + r * in_ld + first_k, 1, in_ld, right, n_k, ld, j, last, out + r * out_ld,
+                                         out_ld);
+    }
+  }
+}
+
+// A diagonal block next to an identity, [D | I]: eliminating D turns it into [R | T] with D = R^T R and T = R^-T.
+struct DiagonalBlock {
+  static constexpr int parts = lanes >= 2 * tile_rows ? 1 : 2;  // vectors a row
+  vfloat row[tile_rows][parts];
+  vfloat pivots;  // lane p holds pivot p
+
+  template <int r>
+  RECSYS_INLINE void read(const float* rows, std::int64_t ld) {
+    if constexpr (r < tile_rows) {
+      if constexpr (parts == 1) {
+        row[r][0] = first_half(load(rows + r * ld), unit<static_cast<int>(tile_rows) + r>());
+      } else {
+        row[r][0] = load(rows + r * ld);
+        row[r][1] = unit<r>();
+      }
+      read<r + 1>(rows, ld);
+    }
+  }
+
+  // Only the reciprocal of a pivot is on the way to the next one; the square roots are taken together at the end.
+  template <int p>
+  RECSYS_INLINE void eliminate() {
+    if constexpr (p < tile_rows) {
+      const vfloat pivot = broadcast_lane<p>(row[p][0]);
+      pivots = select_lane<p>(pivot, pivots);
+      subtract_from<p, p + 1>(broadcast(1.0F) / pivot);
+      eliminate<p + 1>();
+    }
+  }
+
+  template <int p, int r>
+  RECSYS_INLINE void subtract_from(vfloat reciprocal) {
+    if constexpr (r < tile_rows) {
+      const vfloat factor = broadcast_lane<r>(row[p][0]) * reciprocal;
+      for (int part = 0; part < parts; ++part) row[r][part] -= factor * row[p][part];
+      subtract_from<p, r + 1>(reciprocal);
+    }
+  }
+
+  // Writes T, its rows `lanes` apart.
+  template <int r>
+  RECSYS_INLINE void write_inverse(vfloat scales, float* inverse) const {
+    if constexpr (r < tile_rows) {
+      const vfloat scaled = broadcast_lane<r>(scales) * row[r][parts - 1];
+      store(inverse + r * lanes, parts == 1 ? second_half_first(scaled) : scaled);
+      write_inverse<r + 1>(scales, inverse);
+    }
+  }
+};
+
+// rows [tile_rows] = T rows over columns [first, n), the block's own at its left end `i`; takes the new rows times the
+// solved part z out of the entries of x beyond the block.
+RECSYS_INLINE void apply_inverse(const float* inverse, std::int64_t i, std::int64_t n, std::int64_t ld, float* rows,
+                                 const float* z, float* x) {
+  const std::int64_t first = i / lanes * lanes;
+  for (std::int64_t j = first; j < n; j += lanes) {
+    vfloat old[tile_rows];
+#pragma GCC unroll 8
+    for (std::int64_t p = 0; p < tile_rows; ++p) old[p] = load(rows + p * ld + j);
+    vfloat change = zero();
+#pragma GCC unroll 8
+    for (std::int64_t r = 0; r < tile_rows; ++r) {
+      vfloat value = zero();
+#pragma GCC unroll 8
+      for (std::int64_t p = 0; p <= r; ++p) value += broadcast(inverse[r * lanes + p]) * old[p];
+      store(rows + r * ld + j, value);
+      change += broadcast(z[r]) * value;
+    }
+    if (j > first) {
+      store(x + j, load(x + j) - change);
+    } else if (lanes > tile_rows && i == first) {
+      store(x + j, load(x + j) - first_half(zero(), change));
+    }
+  }
+}
+
+// The block's part of x, from z = T (..) above it: R x = z - (rows beyond the block) x.
+RECSYS_INLINE void substitute_backward(const float* inverse, std::int64_t i, std::int64_t n, std::int64_t ld,
+                                       const float* rows, float* x) {
+  vfloat sums[tile_rows] = {};
+  std::int64_t j = i + tile_rows;
+  if (j % lanes != 0) {  // the vector that starts in the block
+    const vfloat beyond = first_half(zero(), load(x + i));
+#pragma GCC unroll 8
+    for (std::int64_t r = 0; r < tile_rows; ++r) sums[r] += load(rows + r * ld + i) * beyond;
+    j += lanes - tile_rows;
+  }
+  for (; j < n; j += lanes) {
+    const vfloat value = load(x + j);
+#pragma GCC unroll 8
+    for (std::int64_t r = 0; r < tile_rows; ++r) sums[r] += load(rows + r * ld + j) * value;
+  }
+  vfloat solved = zero();
+#pragma GCC unroll 8
+  for (std::int64_t r = 0; r < tile_rows; ++r) {
+    solved += broadcast(x[i + r] - sum_lanes(sums[r])) * load(inverse + r * lanes);
+  }
+  float values[lanes];
+  store(values, solved);
+  __builtin_memcpy(x + i, values, tile_rows * sizeof(float));
+}
+
+// Solves matrix x = rhs by R^T R factorization, in place: x holds rhs before and the solution after.  n^3 / 6
+// multiply-adds; cholesky_scratch floats of scratch a row.  Returns -1, or the index of the first pivot that is not
+// positive.  Left-looking: each tile is loaded and stored once, whatever n.
+inline std::int64_t cholesky_solve(float* matrix, std::int64_t n, std::int64_t ld, float* scratch, float* x) {
   // A pivot is what is left of a diagonal entry after subtracting numbers of its own size: below a few units in the
   // last place of that entry it is rounding error, and the matrix is singular to float32.
   constexpr float smallest_share = 5e-7F;
-  for (std::int64_t r = first; r < first + rows; ++r) {
-    float* row = matrix + r * ld;
-    float above[tile_rows];
-    for (std::int64_t p = first; p < r; ++p) above[p - first] = matrix[p * ld + r];
-    for (std::int64_t j = r / lanes * lanes; j < f; j += lanes) {
-      vfloat value = load(row + j);
-      for (std::int64_t p = first; p < r; ++p) value -= broadcast(above[p - first]) * load(matrix + p * ld + j);
-      store(row + j, value);
+  for (std::int64_t i = 0; i < n; i += tile_rows) {
+    float* const rows = matrix + i * ld;
+    float* const inverse = scratch + i * lanes;
+    float diagonal[lanes];
+    for (std::int64_t r = 0; r < tile_rows; ++r) diagonal[r] = rows[r * ld + i + r];
+    if (i > 0) {
+      update_row_block<tile_rows, Into::subtract>(matrix + i, ld, 1, matrix, i, ld, i / lanes * lanes, n, rows, ld);
     }
-    const float pivot = row[r];
-    if (!(pivot > smallest_share * diagonal[r])) return r;  // written so that a NaN fails too
-    const float reciprocal = 1.0F / __builtin_sqrtf(pivot);
-    for (std::int64_t j = r / lanes * lanes; j < f; j += lanes) store(row + j, load(row + j) * broadcast(reciprocal));
-    diagonal[r] = reciprocal;
+    DiagonalBlock block;
+    block.read<0>(rows + i, ld);
+    block.pivots = broadcast(1.0F);
+    block.eliminate<0>();
+    float pivots[lanes];
+    store(pivots, block.pivots);
+    for (std::int64_t r = 0; r < tile_rows; ++r) {
+      if (!(pivots[r] > smallest_share * diagonal[r])) return i + r;  // written so that a NaN fails too
+    }
+    block.write_inverse<0>(broadcast(1.0F) / square_root(block.pivots), inverse);
+    float z[tile_rows];
+#pragma GCC unroll 8
+    for (std::int64_t r = 0; r < tile_rows; ++r) {
+      z[r] = 0.0F;
+#pragma GCC unroll 8
+      for (std::int64_t p = 0; p <= r; ++p) z[r] += inverse[r * lanes + p] * x[i + p];
+    }
+    apply_inverse(inverse, i, n, ld, rows, z, x);
+    for (std::int64_t r = 0; r < tile_rows; ++r) x[i + r] = z[r];
+  }
+  for (std::int64_t i = n - tile_rows; i >= 0; i -= tile_rows) {
+    substitute_backward(scratch + i * lanes, i, n, ld, matrix + i * ld, x);
   }
   return -1;
 }
 
-// Solves U^T z = x for rows [first, first + rows) and takes them out of the entries below.
-RECSYS_INLINE void substitute_forward(const float* matrix, std::int64_t first, std::int64_t rows, std::int64_t f,
-                                      std::int64_t ld, const float* diagonal, float* x) {
-  const std::int64_t last = first + rows;
-  float solved[tile_rows];
-  for (std::int64_t r = first; r < last; ++r) {
-    x[r] *= diagonal[r];
-    solved[r - first] = x[r];
-    for (std::int64_t j = r + 1; j < last; ++j) x[j] -= matrix[r * ld + j] * x[r];
-  }
-  std::int64_t j = last;
-  for (; j < f && j % lanes != 0; ++j) {
-    for (std::int64_t r = first; r < last; ++r) x[j] -= matrix[r * ld + j] * solved[r - first];
-  }
-  for (; j < f; j += lanes) {
-    vfloat value = load(x + j);
-    for (std::int64_t r = first; r < last; ++r) value -= load(matrix + r * ld + j) * broadcast(solved[r - first]);
-    store(x + j, value);
+// products[k] += x . factors[columns[k]].  Rows of `factors` start on any multiple of a float.
+inline void add_products(const float* factors, std::int64_t ld, std::int64_t f, const std::int32_t* columns,
+                         std::int64_t n, const float* x, float* products) {
+  const std::int64_t whole = f / lanes * lanes;
+  for (std::int64_t k = 0; k < n; ++k) {
+    const float* y = factors + columns[k] * ld;
+    vfloat sum = zero();
+    for (std::int64_t j = 0; j < whole; j += lanes) sum += load(x + j) * load(y + j);
+    float product = sum_lanes(sum);
+    for (std::int64_t j = whole; j < f; ++j) product += x[j] * y[j];
+    products[k] += product;
   }
 }
 
-// Solves U x = z for rows [first, first + rows), given the entries below.
-RECSYS_INLINE void substitute_backward(const float* matrix, std::int64_t first, std::int64_t rows, std::int64_t f,
-                                       std::int64_t ld, const float* diagonal, float* x) {
-  const std::int64_t last = first + rows;
-  for (std::int64_t r = last - 1; r >= first; --r) {
-    const float* row = matrix + r * ld;
-    float sum = 0.0F;
-    std::int64_t j = r + 1;
-    for (; j < f && j % lanes != 0; ++j) sum += row[j] * x[j];
-    vfloat tail = zero();
-    for (; j < f; j += lanes) tail += load(row + j) * load(x + j);
-    x[r] = (x[r] - sum - sum_lanes(tail)) * diagonal[r];
-  }
-}
-
-// Solves matrix x = rhs by U^T U factorization, in place: x holds rhs before and the solution after.  `diagonal` is
-// scratch of f floats.  Returns -1, or the index of the first pivot that is not positive.  f^3 / 6 multiply-adds.
-// Left-looking: each tile is loaded and stored once, whatever f.
-inline std::int64_t cholesky_solve(float* matrix, std::int64_t f, std::int64_t ld, float* diagonal, float* x) {
-  for (std::int64_t i = 0; i < f; ++i) diagonal[i] = matrix[i * ld + i];
-  for (std::int64_t i = 0; i < f; i += tile_rows) {
-    const std::int64_t rows = i + tile_rows < f ? tile_rows : f - i;
-    if (i > 0) update_row_block<-1>(matrix + i, ld, 1, matrix, i, ld, i / lanes * lanes, f, matrix + i * ld, ld);
-    const std::int64_t failed = factor_row_block(matrix, i, rows, f, ld, diagonal);
-    if (failed >= 0) return failed;
-    substitute_forward(matrix, i, rows, f, ld, diagonal, x);
-  }
-  for (std::int64_t i = (f - 1) / tile_rows * tile_rows; i >= 0; i -= tile_rows) {
-    substitute_backward(matrix, i, i + tile_rows < f ? tile_rows : f - i, f, ld, diagonal, x);
-  }
-  return -1;
-}
-
-// sum_k (1 + alpha r_k) (1 - s_k)^2 - s_k^2 with s_k = x . factors[columns[k]]: what the stored cells of one row add
-// to the loss beyond the sum of squares over all cells.  Rows of `factors` are padded to ld.
+// sum_k (1 + alpha r_k) (1 - s_k)^2 - w s_k^2 with s_k = x . factors[columns[k]]: what the stored cells of one row add
+// to the loss beyond w times the sum of squares over all cells.  Rows of `factors` are padded to ld.
 inline double stored_loss(const float* x, const float* factors, std::int64_t ld, std::int64_t f,
-                          const std::int32_t* columns, const float* values, std::int64_t n, float alpha) {
+                          const std::int32_t* columns, const float* values, std::int64_t n, float alpha, float weight) {
   double loss = 0.0;
   for (std::int64_t k = 0; k < n; ++k) {
     const float* y = factors + columns[k] * ld;
@@ -177,7 +281,7 @@ inline double stored_loss(const float* x, const float* factors, std::int64_t ld,
     for (std::int64_t j = 0; j < f; j += lanes) sum += load(x + j) * load(y + j);
     const double score = sum_lanes(sum);
     const double confidence = 1.0 + static_cast<double>(alpha) * static_cast<double>(values[k]);
-    loss += confidence * (1.0 - score) * (1.0 - score) - score * score;
+    loss += confidence * (1.0 - score) * (1.0 - score) - static_cast<double>(weight) * score * score;
   }
   return loss;
 }

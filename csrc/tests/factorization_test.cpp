@@ -98,7 +98,7 @@ TEST(als_is_the_same_for_any_number_of_threads_at_every_level) {
   for (const Isa isa : available_isas()) {
     set_isa(isa_name(isa));
     for (const std::int64_t f : {1, 7, 17, 33, 64}) {
-      for (const AlsSolver solver : {AlsSolver::cholesky, AlsSolver::cg}) {
+      for (const AlsSolver solver : {AlsSolver::cholesky, AlsSolver::cg, AlsSolver::subspace}) {
         CHECK(fit_als(matrix.view(), f, solver, 1) == fit_als(matrix.view(), f, solver, 3));
       }
     }

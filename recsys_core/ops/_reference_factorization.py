@@ -22,6 +22,7 @@ __all__ = [
     "als_start",
     "implicit_loss_reference",
     "item_neighbors_reference",
+    "row_regularization",
     "sgd_pulls_reference",
     "sgd_step_reference",
     "slim_kkt_violation",
@@ -74,6 +75,14 @@ def solve_rows_reference(
     return X
 
 
+def row_regularization(
+    interactions: CSR, *, regularization: float, regularization_exponent: float, unobserved_weight: float
+) -> Float64Array:
+    """Each row's lambda, ``lambda (n_u + w n_items)^nu``."""
+    sizes = np.diff(interactions.indptr) + unobserved_weight * interactions.shape[1]
+    return np.asarray(regularization * sizes**regularization_exponent)
+
+
 def implicit_loss_reference(
     interactions: CSR,
     user_factors: npt.NDArray[Any],
@@ -81,14 +90,26 @@ def implicit_loss_reference(
     *,
     regularization: float,
     alpha: float,
+    regularization_exponent: float = 0.0,
+    unobserved_weight: float = 1.0,
 ) -> float:
-    """``sum_ui c (p - x.y)^2 + lambda (|X|^2 + |Y|^2)`` over all cells, ``c = 1 + alpha r``, ``p`` = is it stored."""
+    """``sum_ui c (p - x.y)^2 + sum_u lambda_u |x|^2 + sum_i lambda_i |y|^2`` over all cells.
+
+    ``p`` = is it stored, ``c = 1 + alpha r`` where it is and ``c = w`` elsewhere.
+    """
     X, Y = np.asarray(user_factors, dtype=np.float64), np.asarray(item_factors, dtype=np.float64)
-    squares = (X @ Y.T) ** 2
+    squares = unobserved_weight * (X @ Y.T) ** 2
     coo = interactions.tocoo()
     stored = 1.0 - np.einsum("nf,nf->n", X[coo.row], Y[coo.col])
     squares[coo.row, coo.col] = (1.0 + alpha * coo.data.astype(np.float64)) * stored**2
-    return float(squares.sum() + regularization * ((X**2).sum() + (Y**2).sum()))
+    shape = {
+        "regularization": regularization,
+        "regularization_exponent": regularization_exponent,
+        "unobserved_weight": unobserved_weight,
+    }
+    penalty = row_regularization(interactions, **shape) @ (X**2).sum(axis=1)
+    penalty += row_regularization(interactions.T.tocsr(), **shape) @ (Y**2).sum(axis=1)
+    return float(squares.sum() + penalty)
 
 
 def als_reference(
@@ -98,16 +119,36 @@ def als_reference(
     regularization: float,
     alpha: float,
     n_iterations: int,
+    regularization_exponent: float = 0.0,
+    unobserved_weight: float = 1.0,
     random_state: int = 0,
 ) -> tuple[Float64Array, Float64Array]:
     """Exact alternating least squares from :func:`als_start`: users given items, then items given users."""
+
+    def solve(matrix: CSR, given: Float64Array) -> Float64Array:
+        ridges = row_regularization(
+            matrix,
+            regularization=regularization,
+            regularization_exponent=regularization_exponent,
+            unobserved_weight=unobserved_weight,
+        )
+        shared = unobserved_weight * given.T @ given
+        solved = np.zeros((matrix.shape[0], n_factors))
+        for u, ridge in enumerate(ridges):
+            solved[u] = solve_rows_reference(
+                matrix[u : u + 1],
+                given,
+                prior=shared + ridge * np.eye(n_factors),
+                confidence=(1.0 - unobserved_weight, alpha),
+                target=(1.0, alpha),
+            )[0]
+        return solved
+
     Y = als_start(interactions.shape[1], n_factors, random_state)
     X = np.zeros((interactions.shape[0], n_factors))
-    ridge = regularization * np.eye(n_factors)
-    c, t = (0.0, alpha), (1.0, alpha)
     for _ in range(n_iterations):
-        X = solve_rows_reference(interactions, Y, prior=Y.T @ Y + ridge, confidence=c, target=t)
-        Y = solve_rows_reference(interactions.T.tocsr(), X, prior=X.T @ X + ridge, confidence=c, target=t)
+        X = solve(interactions, Y)
+        Y = solve(interactions.T.tocsr(), X)
     return X, Y
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from recsys_core import _core
-from recsys_core.errors import ConfigError
+from recsys_core.errors import ConfigError, DataError, ShapeError
 from recsys_core.ops import _validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
     from recsys_core.types import CSR, FloatArray
 
 __all__ = ["als"]
 
-_SOLVERS = ("auto", "cholesky", "cg")
+_COLLAPSED = 1e-4  # beyond rounding, yet far below any factor that has learned something
+_SOLVERS = ("auto", "cholesky", "cg", "subspace")
 
 
 def als(
@@ -23,9 +30,17 @@ def als(
     n_factors: int = 64,
     *,
     regularization: float = 0.01,
+    regularization_exponent: float = 0.0,
     alpha: float = 1.0,
+    unobserved_weight: float = 1.0,
     n_iterations: int = 15,
-    solver: Literal["auto", "cholesky", "cg"] = "auto",
+    solver: Literal["auto", "cholesky", "cg", "subspace"] = "auto",
+    n_cg_steps: int = 2,
+    block_size: int = 32,
+    start: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    tolerance: float = 0.0,
+    validate: Callable[[FloatArray, FloatArray], float] | None = None,
+    patience: int = 2,
     random_state: int = 0,
     n_threads: int = 0,
     callback: Callable[[int, float], object] | None = None,
@@ -36,28 +51,51 @@ def als(
     .. math::
 
         \min_{X, Y} \sum_{u, i} c_{ui} (p_{ui} - x_u^T y_i)^2
-        + \lambda \Big( \sum_u |x_u|^2 + \sum_i |y_i|^2 \Big)
+        + \sum_u \lambda_u |x_u|^2 + \sum_i \lambda_i |y_i|^2
 
     The sum runs over all users and items.  A stored entry r has preference p = 1 and confidence c = 1 + alpha r; every
-    other cell has p = 0 and c = 1.
+    other cell has p = 0 and c = `unobserved_weight`.
 
     Parameters
     ----------
     interactions
         CSR, shape (n_users, n_items), float32, finite and not negative.  Entries that repeat within a row are summed.
-        A stored zero counts as an interaction of confidence 1.
+        A stored zero counts as an interaction of confidence 1.  Arrays of these types are read where they are, so that
+        they may be memory-mapped.
     n_factors
         Length f of the vectors, at least 1.
     regularization
-        lambda, at least 0: a plain constant, not scaled by the number of entries of a row.
+        lambda, at least 0.
+    regularization_exponent
+        :math:`\nu`, at least 0: a row of n entries has :math:`\lambda_u = \lambda (n + w\, n_{items})^\nu`, w being
+        `unobserved_weight`, and a column likewise.  0 is the same constant for all; with 1 a lambda of 1e-4 to 1e-2
+        is usual.
     alpha
         Growth of confidence with the stored value, at least 0.
+    unobserved_weight
+        Confidence of the cells that are not stored, in [0, 1].
     n_iterations
         Number of iterations, at least 1; each solves for all users and then for all items.
     solver
-        "cholesky" solves each row exactly.  "cg" takes 3 steps of conjugate gradients from the row's present value,
-        which is close to exact after some iterations and much cheaper for many factors.  "auto" is "cholesky" up to
-        64 factors and "cg" above.
+        "cholesky" solves each row exactly.  "cg" takes `n_cg_steps` steps of preconditioned conjugate gradients from
+        the row's present value, which is close to exact and much cheaper for many factors.  "subspace" (iALS++) goes
+        once over blocks of `block_size` coordinates and solves each exactly.  "auto" is "cholesky" up to 64 factors and
+        "cg" above.
+    n_cg_steps
+        At least 1.
+    block_size
+        Coordinates a block of "subspace", at least 1.
+    start
+        ``(user_factors, item_factors)`` to start from, such as those of an earlier fit, float32 of the shapes returned;
+        None starts at random.  Users come first, and "cholesky" solves them from the items alone.
+    tolerance
+        Stop after an iteration that lowers the objective by less than this share of it; 0 never stops.
+    validate
+        Called as ``validate(user_factors, item_factors)`` after each iteration with the arrays of the fit, to be read
+        and not kept; returns a number of which more is better.  When `patience` iterations in a row have not given
+        more, the fit ends, and it returns the factors of the best one.
+    patience
+        At least 1.
     random_state
         Seed, in [0, 2**64).  Items start uniform in ``0.1 * sqrt(3 / f) * (-1, 1)``, users at zero.
     n_threads
@@ -66,8 +104,8 @@ def als(
         Called as ``callback(iteration, loss)`` after each iteration, counted from 0, with the value of the objective;
         a true return value stops.  An exception it raises ends the call and arrives at the caller.
     compute_loss
-        Whether to compute the objective for `callback`; where False it gets NaN.  Say False for a callback that only
-        reports progress, and iterations cost what they cost without one.
+        Whether to compute the objective for `callback`; where False it gets NaN, unless `tolerance` needs it.  Say
+        False for a callback that only reports progress, and iterations cost what they cost without one.
 
     Returns
     -------
@@ -79,19 +117,31 @@ def als(
     Raises
     ------
     DataError
-        No interactions, a negative or non-finite one, or a system that is singular in float32 (only with "cholesky";
-        the message names the row, and a larger `regularization` mends it).
+        No interactions, a negative or non-finite one, or systems that are singular in float32 (a larger
+        `regularization` mends it).
     DTypeError
         `interactions` is not CSR.
+    ShapeError
+        `start` does not fit.
     ConfigError
         A setting is out of range.
 
+    Warns
+    -----
+    UserWarning
+        All factors are next to zero: the regularization outweighs the data.
+
     Notes
     -----
-    With ``cost = nnz f^2 + (n_users + n_items) f^3 / 6`` multiply-adds an iteration for "cholesky" and
-    ``6 nnz f + 3 (n_users + n_items) f^2`` for "cg".  The loss, where there is a callback that is to have it, costs
-    ``nnz f`` more: the sum over all cells is the inner product of the two Gram matrices.  Memory: the factors twice and
-    the interactions once more (transposed).
+    Each half of an iteration first changes coordinates so that what all rows share, ``w Y^T Y + lambda I``, becomes the
+    identity; ``(n_users + n_items) f^2`` multiply-adds.  A row of n entries then costs ``n f^2 / 2 + f^3 / 6``, or
+    ``n^2 f / 2 + n^3 / 6`` where that is less ("cholesky"; not with an exponent), ``2 n f`` for each step and
+    once more ("cg"), or ``n f d / 2 + 3 n f + f d^2 / 6`` for blocks of d ("subspace").  With an exponent each step adds
+    ``f^2``.  The loss, where it is wanted, costs ``nnz f``: the sum over all cells is the inner product of the two Gram
+    matrices.
+
+    Memory: the interactions once more (transposed, 8 bytes an entry), one side's factors once more, and where f is no
+    multiple of 16 both once more again.
 
     All sums are in float32 and in an order that depends on the data alone, so the result has the same bits for any
     number of threads; it differs in the last places between instruction sets (:func:`isa`).  Ctrl-C takes effect
@@ -101,9 +151,11 @@ def als(
     ----------
     Y. Hu, Y. Koren and C. Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, equations 3
     (objective), 4 and 5 (the two solves).  G. Takacs, I. Pilaszy and D. Tikk, "Applications of the Conjugate Gradient
-    Method for Implicit Feedback Collaborative Filtering", RecSys 2011, for "cg".  The starting scale is that of
-    S. Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", 2021, section 4, with
-    uniform in place of normal numbers.
+    Method for Implicit Feedback Collaborative Filtering", RecSys 2011, for "cg"; the change of coordinates preconditions
+    it.  S. Rendle et al., "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021, arXiv
+    2110.14044, for "subspace", whose blocks are here of the changed coordinates.  S. Rendle et al., "Revisiting the
+    Performance of iALS on Item Recommendation Benchmarks", 2021, arXiv 2110.14037, for the scaled regularization and
+    the starting scale, with uniform in place of normal numbers; their unobserved weight counts for stored cells too.
 
     Examples
     --------
@@ -118,15 +170,88 @@ def als(
     """
     if solver not in _SOLVERS:
         raise ConfigError(f"solver must be one of {', '.join(_SOLVERS)}, got {solver!r}")
-    return _core.als(
-        _validate.unique_csr_arrays(interactions, "interactions"),
-        _validate.integer(n_factors, "n_factors", minimum=1),
+    arrays = _validate.unique_csr_arrays(interactions, "interactions")
+    width = _validate.integer(n_factors, "n_factors", minimum=1)
+    shapes = (len(arrays[0]) - 1, width), (arrays[3], width)
+    factors = (np.empty(shapes[0], np.float32), np.empty(shapes[1], np.float32))
+    if start is not None:
+        _read_start(start, factors)
+    weight = _validate.number(unobserved_weight, "unobserved_weight", minimum=0.0)
+    if weight > 1.0:
+        raise ConfigError(f"unobserved_weight must be at most 1, the least weight of a stored entry, got {weight:g}")
+    watch = None if validate is None else _BestSoFar(factors, validate, _integer(patience, "patience"), callback)
+    _core.als(
+        arrays,
+        *factors,
         regularization=_validate.number(regularization, "regularization", minimum=0.0),
+        regularization_exponent=_validate.number(regularization_exponent, "regularization_exponent", minimum=0.0),
         alpha=_validate.number(alpha, "alpha", minimum=0.0),
-        n_iterations=_validate.integer(n_iterations, "n_iterations", minimum=1),
+        unobserved_weight=weight,
+        n_iterations=_integer(n_iterations, "n_iterations"),
         solver=solver,
+        n_cg_steps=_integer(n_cg_steps, "n_cg_steps"),
+        block_size=_integer(block_size, "block_size"),
+        warm_start=start is not None,
+        tolerance=_validate.number(tolerance, "tolerance", minimum=0.0),
         random_state=_validate.random_seed(random_state),
         n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
-        callback=callback,
-        compute_loss=bool(compute_loss),
+        callback=callback if watch is None else watch,
+        compute_loss=bool(compute_loss) and callback is not None,
+        write_factors=watch is not None,
     )
+    found = factors if watch is None else watch.best
+    _warn_of_collapse(found[1], regularization)
+    return found
+
+
+def _warn_of_collapse(item_factors: FloatArray, regularization: float) -> None:
+    """Warn where the minimum is at zero, as it is for too large a lambda: nothing can be ranked by it."""
+    largest = float(np.abs(item_factors).max(initial=0.0))
+    if largest < _COLLAPSED:
+        warnings.warn(
+            f"als: all item factors are next to zero (at most {largest:.1g}), so nothing can be ranked by them: "
+            f"regularization={regularization:g} outweighs the data; lower it, or raise alpha",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+class _BestSoFar:
+    """A callback that keeps the factors of the best iteration and stops when it lies too far back."""
+
+    def __init__(
+        self,
+        factors: tuple[FloatArray, FloatArray],
+        validate: Callable[[FloatArray, FloatArray], float],
+        patience: int,
+        callback: Callable[[int, float], object] | None,
+    ) -> None:
+        self.factors, self.validate, self.patience, self.callback = factors, validate, patience, callback
+        self.best = factors
+        self.value = -math.inf
+        self.iteration = 0
+
+    def __call__(self, iteration: int, loss: float) -> bool:
+        value = float(self.validate(*self.factors))
+        if iteration == 0 or value > self.value:
+            self.value, self.iteration = value, iteration
+            self.best = (self.factors[0].copy(), self.factors[1].copy())
+        stop = self.callback is not None and bool(self.callback(iteration, loss))
+        return stop or iteration - self.iteration >= self.patience
+
+
+def _read_start(start: tuple[npt.ArrayLike, npt.ArrayLike], factors: tuple[FloatArray, FloatArray]) -> None:
+    """Copy the factors to start from into those that training overwrites."""
+    if len(start) != 2:
+        raise ShapeError(f"start must be a pair (user_factors, item_factors), got {len(start)} parts")
+    for part, (value, to) in enumerate(zip(start, factors, strict=True)):
+        given = _validate.matrix(value, f"start[{part}]")
+        if given.shape != to.shape:
+            raise ShapeError(f"start[{part}] must have shape {to.shape}, got {given.shape}")
+        if not np.isfinite(given).all():
+            raise DataError(f"start[{part}] must hold finite numbers only, got NaN or infinity")
+        to[:] = given
+
+
+def _integer(value: int, name: str) -> int:
+    return _validate.integer(value, name, minimum=1)

@@ -41,15 +41,21 @@ class RandomStream {
 
 // Entry m (row-major) of a starting matrix is uniform in (-s sqrt(3), s sqrt(3)) with s = 0.1 / sqrt(cols), the scale
 // of Rendle et al. 2021 (arXiv 2110.14037): dot products of two such rows start near zero whatever their length.
-inline void fill_start(PaddedMatrix& matrix, std::uint64_t seed, std::uint64_t stream) {
+// Rows are `ld` floats apart.
+inline void fill_start(float* data, std::int64_t rows, std::int64_t cols, std::int64_t ld, std::uint64_t seed,
+                       std::uint64_t stream) {
   const RandomStream draws(seed, stream);
-  const auto scale = static_cast<float>(0.1 * std::sqrt(3.0 / static_cast<double>(matrix.cols())));
-  for (std::int64_t r = 0; r < matrix.rows(); ++r) {
-    for (std::int64_t c = 0; c < matrix.cols(); ++c) {
-      const std::uint64_t bits = draws.at(static_cast<std::uint64_t>(r * matrix.cols() + c)) >> 40;
-      matrix.row(r)[c] = static_cast<float>((static_cast<double>(bits) + 0.5) * 0x1p-23 - 1.0) * scale;
+  const auto scale = static_cast<float>(0.1 * std::sqrt(3.0 / static_cast<double>(cols)));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const std::uint64_t bits = draws.at(static_cast<std::uint64_t>(r * cols + c)) >> 40;
+      data[r * ld + c] = static_cast<float>((static_cast<double>(bits) + 0.5) * 0x1p-23 - 1.0) * scale;
     }
   }
+}
+
+inline void fill_start(PaddedMatrix& matrix, std::uint64_t seed, std::uint64_t stream) {
+  fill_start(matrix.data(), matrix.rows(), matrix.cols(), matrix.ld(), seed, stream);
 }
 
 }  // namespace recsys

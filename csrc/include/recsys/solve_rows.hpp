@@ -11,10 +11,7 @@
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 
-#include "recsys/padded_matrix.hpp"
-#include "recsys/sparse.hpp"
 #include "recsys/views.hpp"
 
 namespace recsys {
@@ -37,29 +34,4 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, Matri
 // a block is summed in float32, the blocks in double and in order.  n f^2 / 2 multiply-adds.
 void gram(MatrixView<const float> factors, MatrixView<float> out, std::int64_t n_threads);
 
-// What operations are made of; here n_threads is a number from resolve_threads.
-namespace detail {
-
-// A matrix whose rows are `ld` floats apart.
-struct Strided {
-  const float* data;
-  std::int64_t rows;
-  std::int64_t cols;
-  std::int64_t ld;
-};
-
-// [f * f] in double, both triangles.
-[[nodiscard]] std::vector<double> gram(const Strided& factors, std::int64_t n_threads);
-
-// Solves the scheduled rows into out (rows out_ld apart) and returns the lowest row that failed, or -1; a failed row
-// is set to zeros.
-[[nodiscard]] std::int64_t solve_scheduled(const CsrView& rows, const RowSchedule& schedule, const Strided& factors,
-                                           std::span<const float> prior, const RowWeights& weights,
-                                           std::span<const float> item_offset, float* out, std::int64_t out_ld,
-                                           std::int64_t n_threads);
-
-// Cost of a factorization beside that of one entry: f^3 / 6 over f^2 / 2, and the substitutions.
-[[nodiscard]] inline std::int64_t factorization_cost(std::int64_t n_factors) { return n_factors / 3 + 8; }
-
-}  // namespace detail
 }  // namespace recsys
