@@ -38,8 +38,12 @@ class AlsConfig(Config):
     n_iterations: Annotated[int, SearchRange(5, 30, log=True)] = Field(
         15, ge=1, description="Iterations; each solves all users, then all items."
     )
-    solver: Literal["auto", "cholesky", "cg"] = Field(
-        "auto", description="Exact solves, or a few steps of conjugate gradients."
+    unobserved_weight: float = Field(1.0, ge=0, le=1, description="Confidence of the pairs without interaction.")
+    tolerance: float = Field(
+        0.0, ge=0, description="Stop when an iteration lowers the objective by less than this share; 0 never stops."
+    )
+    solver: Literal["auto", "cholesky", "cg", "subspace"] = Field(
+        "auto", description="Exact solves, a few steps of conjugate gradients, or blocks of coordinates (iALS++)."
     )
     item_features: tuple[str, ...] = Field(
         (), description="Columns of the item features to learn from, so that new items can be recommended."
@@ -65,7 +69,7 @@ class Als(FactorRecommender):
         + \lambda \Big( \sum_u \lVert x_u \rVert^2 + \sum_i \lVert y_i \rVert^2 \Big)
 
     over *all* pairs, with :math:`p_{ui} = 1` and :math:`c_{ui} = 1 + \alpha r_{ui}` where user *u* had item *i* with
-    weight :math:`r_{ui}` (repeats add up), and :math:`p_{ui} = 0`, :math:`c_{ui} = 1` elsewhere.
+    weight :math:`r_{ui}` (repeats add up), :math:`p_{ui} = 0`, :math:`c_{ui} = w` (``unobserved_weight``) elsewhere.
 
     With ``item_features``, each feature has a vector as well, and an item's vector is expected to lie at the sum of
     those of its features,
@@ -91,7 +95,9 @@ class Als(FactorRecommender):
 
     Notes
     -----
-    O(nnz f\ :sup:`2` + (n_users + n_items) f\ :sup:`3`) an iteration with Cholesky, where f is ``n_factors``.
+    At most O(nnz f\ :sup:`2` + (n_users + n_items) f\ :sup:`3`) an iteration with Cholesky, where f is ``n_factors``,
+    and less for rows of few entries; O(nnz f + (n_users + n_items) f\ :sup:`2`) with conjugate gradients; see
+    :func:`recsys_core.ops.als`.  Where lambda outweighs few data, all factors vanish, and a warning says so.
 
     After the last iteration the users are solved once more against the final items, so that a user known from training
     gets exactly what their history would get as a stranger's.
@@ -146,6 +152,8 @@ class Als(FactorRecommender):
             settings.n_factors,
             regularization=settings.regularization,
             alpha=settings.alpha,
+            unobserved_weight=settings.unobserved_weight,
+            tolerance=settings.tolerance,
             n_iterations=settings.n_iterations,
             solver=settings.solver,
             random_state=settings.random_state,
@@ -231,10 +239,10 @@ class Als(FactorRecommender):
 
     def _fold_in(self, factors: FloatArray) -> FoldIn:
         """How a row is solved when the other side's factors are held."""
-        gram = factors.T.astype(np.float64) @ factors
+        weight, alpha = self.config.unobserved_weight, self.config.alpha
+        gram = weight * (factors.T.astype(np.float64) @ factors)
         gram.flat[:: len(gram) + 1] += self.config.regularization
-        alpha = self.config.alpha
-        return FoldIn(gram.astype(np.float32), confidence=(0.0, alpha), target=(1.0, alpha))
+        return FoldIn(gram.astype(np.float32), confidence=(1.0 - weight, alpha), target=(1.0, alpha))
 
     def _solve(
         self, rows: CSR, factors: FloatArray, had: IndexArray | None = None, expected: FloatArray | None = None

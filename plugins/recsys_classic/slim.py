@@ -25,6 +25,11 @@ class SlimConfig(Config):
     n_iterations: int = Field(
         100, ge=1, description="Most passes over an item's coordinates; it stops when they settle."
     )
+    tolerance: float = Field(
+        1e-4,
+        ge=0,
+        description="An item is done when no coordinate's move gains more than half this, squared, of |x|^2.",
+    )
     positive_only: bool = Field(True, description="Allow no negative weight.")
     binary: bool = Field(True, description="Train on whether a user had an item, not on the weights.")
     n_threads: int = Field(0, ge=0, description="Threads to train with, 0 for all.")
@@ -81,6 +86,7 @@ class Slim(ItemItemRecommender):
             l1=settings.l1,
             l2=settings.l2,
             n_iterations=settings.n_iterations,
+            tolerance=settings.tolerance,
             positive_only=settings.positive_only,
             n_threads=settings.n_threads,
             callback=progress,

@@ -136,9 +136,9 @@ def als(
     Each half of an iteration first changes coordinates so that what all rows share, ``w Y^T Y + lambda I``, becomes the
     identity; ``(n_users + n_items) f^2`` multiply-adds.  A row of n entries then costs ``n f^2 / 2 + f^3 / 6``, or
     ``n^2 f / 2 + n^3 / 6`` where that is less ("cholesky"; not with an exponent), ``2 n f`` for each step and
-    once more ("cg"), or ``n f d / 2 + 3 n f + f d^2 / 6`` for blocks of d ("subspace").  With an exponent each step adds
-    ``f^2``.  The loss, where it is wanted, costs ``nnz f``: the sum over all cells is the inner product of the two Gram
-    matrices.
+    once more ("cg"), or ``n f d / 2 + 3 n f + f d^2 / 6`` for blocks of d ("subspace").  With an exponent each step
+    adds ``f^2``.  The loss, where it is wanted, costs ``nnz f``: the sum over all cells is the inner product of the two
+    Gram matrices.
 
     Memory: the interactions once more (transposed, 8 bytes an entry), one side's factors once more, and where f is no
     multiple of 16 both once more again.
@@ -151,8 +151,8 @@ def als(
     ----------
     Y. Hu, Y. Koren and C. Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, equations 3
     (objective), 4 and 5 (the two solves).  G. Takacs, I. Pilaszy and D. Tikk, "Applications of the Conjugate Gradient
-    Method for Implicit Feedback Collaborative Filtering", RecSys 2011, for "cg"; the change of coordinates preconditions
-    it.  S. Rendle et al., "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021, arXiv
+    Method for Implicit Feedback Collaborative Filtering", RecSys 2011, for "cg", which the change of coordinates
+    preconditions.  S. Rendle et al., "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021, arXiv
     2110.14044, for "subspace", whose blocks are here of the changed coordinates.  S. Rendle et al., "Revisiting the
     Performance of iALS on Item Recommendation Benchmarks", 2021, arXiv 2110.14037, for the scaled regularization and
     the starting scale, with uniform in place of normal numbers; their unobserved weight counts for stored cells too.

@@ -12,7 +12,7 @@ def objective(X, Y, R, alpha, regularization):
     return ((1 + alpha * R) * ((R > 0) - X @ Y.T) ** 2).sum() + regularization * ((X**2).sum() + (Y**2).sum())
 
 
-@pytest.mark.parametrize("solver", ["auto", "cholesky", "cg"])
+@pytest.mark.parametrize("solver", ["auto", "cholesky", "cg", "subspace"])
 def test_reaches_a_minimum_of_the_objective(ratings, solver) -> None:
     model = Als(n_factors=4, regularization=2.0, alpha=0.7, n_iterations=300, solver=solver).fit(ratings)
     R = ratings.to_csr().toarray()
@@ -34,12 +34,13 @@ def test_a_users_vector_is_what_his_history_gives(ratings) -> None:
     np.testing.assert_allclose(stranger.scores, known.scores, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.1])
 @pytest.mark.parametrize("alpha", [0.5, 40.0])
-def test_users_by_equation_4(ratings, alpha) -> None:
-    model = Als(n_factors=5, regularization=0.3, alpha=alpha, n_iterations=2).fit(ratings)
+def test_users_by_equation_4(ratings, alpha, weight) -> None:
+    model = Als(n_factors=5, regularization=0.3, alpha=alpha, unobserved_weight=weight, n_iterations=2).fit(ratings)
     R, Y = ratings.to_csr().toarray().astype(np.float64), model.item_factors_.astype(np.float64)
     for u in range(0, ratings.n_users, 7):
-        C = np.diag(1 + alpha * R[u])
+        C = np.diag(np.where(R[u] > 0, 1 + alpha * R[u], weight))
         expected = np.linalg.solve(Y.T @ C @ Y + 0.3 * np.eye(5), Y.T @ C @ (R[u] > 0))
         np.testing.assert_allclose(model.user_factors_[u], expected, rtol=1e-3, atol=1e-4)
 
@@ -51,6 +52,20 @@ def test_same_seed_same_model_whatever_the_threads(ratings) -> None:
     np.testing.assert_array_equal(one.item_factors_, two.item_factors_)
     np.testing.assert_array_equal(one.user_factors_, two.user_factors_)
     assert np.abs(one.item_factors_ - other.item_factors_).max() > 1e-3
+
+
+def test_the_tolerance_ends_the_training_early(ratings) -> None:
+    seen = []
+    Als(n_factors=3, regularization=1.0, n_iterations=200, tolerance=1e-3).fit(
+        ratings, progress=lambda done, _: seen.append(done)
+    )
+    assert 3 < len(seen) < 100
+    assert seen[-1] == 201
+
+
+def test_a_regularization_that_outweighs_the_data_is_warned_of(ratings) -> None:
+    with pytest.warns(UserWarning, match="regularization=1000 outweighs the data"):
+        Als(n_factors=3, regularization=1000.0).fit(ratings)
 
 
 def test_progress_ends_at_its_total_and_can_stop_the_training(ratings) -> None:

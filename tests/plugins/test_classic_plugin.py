@@ -70,6 +70,7 @@ def test_capabilities_say_what_a_model_can_be_asked(name, ratings) -> None:
     assert make(name).fit(ratings).form.accepts_histories == ("histories" in spec.capabilities)
 
 
+@pytest.mark.filterwarnings("ignore:als. all item factors are next to zero:UserWarning")
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
     ("users", "items"), [(["ann"], ["tea"]), (["ann", "ann"], ["tea", "rum"]), (["ann", "bob"], ["tea", "tea"])]
