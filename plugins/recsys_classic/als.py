@@ -59,6 +59,8 @@ class AlsConfig(Config):
     def _features_need_a_pull(self) -> Self:
         if (self.item_features or self.user_features) and not self.regularization > 0:
             raise ValueError("features act through the regularization; expected regularization above 0 with them")
+        if (self.item_features or self.user_features) and self.unobserved_weight != 1.0:
+            raise ValueError(f"expected unobserved_weight of 1 with features, got {self.unobserved_weight:g}")
         return self
 
 
@@ -107,8 +109,9 @@ class Als(FactorRecommender):
     MovieLens latest-small it is 2% higher after 20 updates that together grew the data by 29%.  Fit anew from time to
     time.  It costs O(nnz) for the matrix and O(n f\ :sup:`2` + f\ :sup:`3`) a touched row of n entries.
 
-    With features, every solve is exact (``solver`` does not count), and the vectors of the features are a ridge
-    regression of the others after each half of an iteration.  A stranger's history is solved without user features.
+    With features, every solve is exact (``solver`` and ``tolerance`` do not count), and the vectors of the features are
+    a ridge regression of the others after each half of an iteration.  A stranger's history is solved without user
+    features.
 
     The confidence is that of the paper.  The ``implicit`` package takes its stored values as :math:`c` itself: its
     ``alpha`` times a weight is our ``1 + alpha`` times the weight, and its missing pairs have :math:`c = 1` as well.
