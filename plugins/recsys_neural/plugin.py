@@ -5,6 +5,7 @@ from __future__ import annotations
 from recsys_core.registry import EncoderSpec, RecommenderSpec, hookimpl
 
 _SEQUENCES = frozenset({"known-users", "histories", "sequences", "similar-items"})
+_HISTORIES = frozenset({"known-users", "histories", "similar-items"})
 
 
 @hookimpl
@@ -39,10 +40,44 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             "Convolutions over the newest items (Tang and Wang 2018).",
             _SEQUENCES,
         ),
+        RecommenderSpec(
+            "lightgcn",
+            "recsys_neural.models.lightgcn:LightGcn",
+            "recsys_neural.models.lightgcn:LightGcnConfig",
+            "Embeddings propagated over the graph of users and items (He et al. 2020).",
+            _HISTORIES,
+        ),
+        RecommenderSpec(
+            "multvae",
+            "recsys_neural.models.multvae:MultVae",
+            "recsys_neural.models.multvae:MultVaeConfig",
+            "Variational autoencoder of histories (Liang et al. 2018).",
+            _HISTORIES,
+        ),
+        RecommenderSpec(
+            "two_tower",
+            "recsys_neural.models.two_tower:TwoTower",
+            "recsys_neural.models.two_tower:TwoTowerConfig",
+            "An encoder of users and one of items, with features and texts (Yi et al. 2019).",
+            _HISTORIES | {"features", "cold-items"},
+        ),
     ]
 
 
 @hookimpl
 def recsys_encoders() -> list[EncoderSpec]:
     """The encoders of users and items."""
-    return []
+    encoders = {
+        "attention": ("AttentionEncoder", "AttentionConfig", "Self-attention pooling by learned questions."),
+        "cnn": ("CnnEncoder", "CnnConfig", "Convolutions over the tokens, or over tokens by features as an image."),
+        "gru": ("GruEncoder", "GruConfig", "Gated recurrent units, oldest token first."),
+        "mlp": ("MlpEncoder", "MlpConfig", "Fields side by side through fully connected layers."),
+        "text": ("TextEncoder", "TextConfig", "A weighted bag of n-grams and of what else is known."),
+        "transformer": ("TransformerEncoder", "TransformerConfig", "Blocks of self-attention."),
+    }
+    return [
+        EncoderSpec(
+            name, f"recsys_neural.encoders.{name}:{factory}", f"recsys_neural.encoders.{name}:{config}", summary
+        )
+        for name, (factory, config, summary) in encoders.items()
+    ]

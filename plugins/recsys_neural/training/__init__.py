@@ -7,6 +7,7 @@ from recsys_neural.training.config import Loss, LossConfig, TrainingConfig
 from recsys_neural.training.cross_entropy import linear_cross_entropy
 from recsys_neural.training.curve import EpochReport
 from recsys_neural.training.fitting import Task, fit_held_out
+from recsys_neural.training.history_batches import EventBatches, HistoryBatches
 from recsys_neural.training.losses import ItemLoss
 from recsys_neural.training.trainer import StopTraining, Trainer, TrainingResult
 from recsys_neural.training.validation import HeldOut, hold_out_last
@@ -15,7 +16,9 @@ __all__ = [
     "Batch",
     "Batches",
     "EpochReport",
+    "EventBatches",
     "HeldOut",
+    "HistoryBatches",
     "ItemLoss",
     "Loss",
     "LossConfig",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recsys_core.data import Histories
     from recsys_core.types import IndexArray
 
-__all__ = ["Batch", "Batches", "RowBatches", "SequenceBatches", "left_padded"]
+__all__ = ["Batch", "Batches", "RowBatches", "SequenceBatches", "left_padded", "share_of"]
 
 Batch: TypeAlias = tuple[Tensor, ...]
 
@@ -73,7 +73,7 @@ class RowBatches:
         """Yield the rows in a random order."""
         order = rng.permutation(len(self._tensors[0]))
         for start in range(0, len(order), self._batch_size):
-            rows = torch.from_numpy(_share(order[start : start + self._batch_size], rank, world_size))
+            rows = torch.from_numpy(share_of(order[start : start + self._batch_size], rank, world_size))
             yield tuple(tensor[rows] for tensor in self._tensors)
 
 
@@ -135,7 +135,7 @@ class SequenceBatches:
         pool = np.arange(len(order)) // (_POOL * self._batch_size)
         order = order[np.lexsort((self._lengths[order], pool))]
         for step in rng.permutation(len(self)):
-            rows = _share(order[step * self._batch_size : (step + 1) * self._batch_size], rank, world_size)
+            rows = share_of(order[step * self._batch_size : (step + 1) * self._batch_size], rank, world_size)
             ends, lengths = self._ends[rows], self._lengths[rows]
             yield left_padded(self._items, ends - 1, lengths), left_padded(self._items, ends, lengths)
 
@@ -164,6 +164,7 @@ def left_padded(items: IndexArray, ends: IndexArray, lengths: IndexArray) -> Ten
     return torch.from_numpy(rows)
 
 
-def _share(rows: IndexArray, rank: int, world_size: int) -> IndexArray:
+def share_of(rows: IndexArray, rank: int, world_size: int) -> IndexArray:
+    """A process's share of the rows of a batch."""
     # A last batch of fewer rows than processes is repeated, so that all take part in the exchange of gradients.
     return np.resize(rows, max(len(rows), world_size))[rank::world_size]
