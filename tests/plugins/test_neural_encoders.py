@@ -155,7 +155,7 @@ def test_what_cannot_be_built_says_why() -> None:
         EntityInputs()
     with pytest.raises(UnknownModelError, match="did you mean 'transformer'"):
         build_encoder("transfomer", inputs, 8)
-    with pytest.raises(ConfigError, match="no setting 'n_unit'.*did you mean 'n_units'"):
+    with pytest.raises(ConfigError, match=r"no setting 'n_unit'.*did you mean 'n_units'"):
         build_encoder({"name": "gru", "n_unit": 3}, inputs, 8)
     with pytest.raises(ConfigError, match="a dict with a name"):
         build_encoder({"n_units": 3}, inputs, 8)
@@ -169,5 +169,5 @@ def test_what_cannot_be_built_says_why() -> None:
 
 def test_a_plugin_that_registers_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(default_registry()), "create", lambda *arguments, **settings: object())
-    with pytest.raises(PluginError, match="expected a recsys_neural.encoders.Encoder, got object"):
+    with pytest.raises(PluginError, match=r"expected a recsys_neural\.encoders\.Encoder, got object"):
         build_encoder("mlp", EntityInputs(n_ids=3), 8)

@@ -14,8 +14,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from recsys_core.errors import ConfigError, DataError, FormatError  # noqa: E402
-from recsys_neural.encoders import FeaturePreparation, SentenceModel, hashed_ngrams  # noqa: E402
+from recsys_core.errors import ConfigError, DataError, FormatError
+from recsys_neural.encoders import FeaturePreparation, SentenceModel, hashed_ngrams
 
 FILMS = pl.DataFrame(
     {
@@ -102,7 +102,7 @@ def test_text_columns_can_be_named() -> None:
         FeaturePreparation.from_table(FILMS, text_columns=["titel"])
     with pytest.raises(DataError, match="expected a column beside the ids"):
         FeaturePreparation.from_table(FILMS.select("item_id"))
-    with pytest.raises(FormatError, match="what FeaturePreparation.to_dict returns"):
+    with pytest.raises(FormatError, match=r"what FeaturePreparation\.to_dict returns"):
         FeaturePreparation.from_dict({})
 
 
@@ -165,7 +165,7 @@ def test_a_sentence_model_gives_one_vector_a_text(sentence_model: Path) -> None:
 
 
 def test_a_sentence_model_that_is_not_there(sentence_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="expected one .onnx file, got no file"):
+    with pytest.raises(ConfigError, match=r"expected one \.onnx file, got no file"):
         SentenceModel(sentence_model / "other.onnx")
     (sentence_model / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match=r"expected a tokenizer\.json beside"):

@@ -136,11 +136,11 @@ class UserTower(nn.Module):
 class TwoTowerObjective(nn.Module):
     r"""Softmax over the items of the batch, corrected for how often each is in one.
 
-    .. math:: -\frac{1}{B} \sum_i \ln \frac{e^{s_{ii} - \ln p_i}}{e^{s_{ii} - \ln p_i}
-        + \sum_{j: t_j \ne t_i} e^{s_{ij} - \ln p_j}}
+    .. math:: -\frac{1}{B} \sum_i \ln \frac{e^{s_{ii} - \ln p_i}}{\sum_j e^{s_{ij} - \ln p_j}}
 
-    where :math:`s_{ij}` is the score of event *i*'s query and event *j*'s item, :math:`t_j`, and :math:`p_j` the
-    item's share of all events: without it, what is popular would be pushed down for being a negative so often.
+    where :math:`s_{ij}` is the score of event *i*'s query and event *j*'s item and :math:`p_j` that item's share of all
+    events: without it, what is popular would be pushed down for being a negative so often.  The sum is then, on
+    average, B times the one over all items.  That is why an event of the same item is not left out of it.
 
     Parameters
     ----------
@@ -182,8 +182,6 @@ class TwoTowerObjective(nn.Module):
         target_row, history_row = rows[: len(target)], rows[len(target) :].reshape(history.shape)
         queries = self.users.of_users(user, torch.where(history < 0, -1, history_row), vectors)
         logits = (queries @ vectors[target_row].T).float() - self.log_shares[target]
-        itself = torch.eye(len(target), dtype=torch.bool, device=target.device)
-        logits = logits.masked_fill((target[:, None] == target) & ~itself, -torch.inf)
         return nn.functional.cross_entropy(logits, torch.arange(len(target), device=target.device))
 
 

@@ -1,0 +1,184 @@
+"""The two towers: every pair of encoders, the corrected loss, features, and items that training never saw."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from recsys_core import Interactions, create  # noqa: E402
+from recsys_core.data import Histories  # noqa: E402
+from recsys_core.errors import ConfigError, DataError, NotFittedError  # noqa: E402
+from recsys_core.testing import parametrize_with_checks  # noqa: E402
+from recsys_core.testing.data import block_interactions  # noqa: E402
+from recsys_neural.encoders import EntityInputs, build_encoder  # noqa: E402
+from recsys_neural.models.towers import ItemTower, TwoTowerObjective, UserTower  # noqa: E402
+
+ENCODERS = ["attention", "cnn", "gru", "mlp", "text", "transformer"]
+SMALL = {"n_factors": 16, "n_epochs": 20, "max_length": 8, "batch_size": 128, "learning_rate": 0.01}
+SMALL |= {"validation": 0.0, "n_threads": 1}
+
+
+@pytest.mark.slow
+@parametrize_with_checks(["two_tower"], settings=SMALL)
+def test_two_tower_conformance(check) -> None:
+    check()
+
+
+def objective(user_encoder: str = "mlp", item_encoder: str = "mlp", n_items: int = 6, **changed) -> TwoTowerObjective:
+    torch.manual_seed(0)
+    arrays = {
+        "id": torch.arange(n_items),
+        "numeric": torch.randn(n_items, 2),
+        "categorical": torch.randint(-1, 5, (n_items, 3)),
+        "text": torch.randint(-1, 20, (n_items, 4)),
+    }
+    inputs = EntityInputs(n_ids=n_items, n_numeric=2, widths=(3,), n_values=5, n_buckets=20)
+    items = ItemTower(build_encoder(item_encoder, inputs, 8), arrays, True, changed.get("id_dropout", 0.0))
+    users = UserTower(
+        build_encoder(user_encoder, EntityInputs(max_length=4, item_dims=8, n_numeric=1), 8),
+        {"numeric": torch.tensor([[0.5], [torch.nan], [1.0]])},
+        True,
+        0.1,
+        changed.get("feature_dropout", 0.0),
+    )
+    shares = torch.tensor([0.4, 0.2, 0.2, 0.1, 0.1, 0.0])
+    return TwoTowerObjective(items, users, shares)
+
+
+BATCH = (
+    torch.tensor([0, 1, 2, 0]),
+    torch.tensor([[-1, -1], [-1, 3], [2, 1], [4, 0]]),
+    torch.tensor([0, 2, 2, 3]),
+)
+
+
+@pytest.mark.parametrize("item_encoder", ENCODERS)
+@pytest.mark.parametrize("user_encoder", ENCODERS)
+def test_every_pair_of_encoders_trains(user_encoder: str, item_encoder: str) -> None:
+    towers = objective(user_encoder, item_encoder)
+    optimizer = torch.optim.AdamW(towers.parameters(), lr=0.02)
+    losses = []
+    for _ in range(12):
+        loss = towers(*BATCH)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    towers.eval()
+    with torch.no_grad():
+        vectors = towers.items.all_vectors()
+        queries = towers.users(BATCH[1], vectors)
+    assert vectors.shape == (6, 8)
+    assert queries.shape == (4, 8)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(6))
+    torch.testing.assert_close(queries.norm(dim=1), torch.full((4,), 10.0))
+
+
+@torch.no_grad()
+def test_the_loss_is_the_corrected_softmax() -> None:
+    towers = objective().eval()
+    vectors = towers.items.all_vectors()
+    user, history, target = BATCH
+    queries = towers.users.of_users(user, history, vectors)
+    shares = towers.log_shares.exp()
+    expected = []
+    for row in range(4):
+        weights = torch.stack([(queries[row] @ vectors[item]).exp() / shares[item] for item in target])
+        expected.append(-(weights[row] / weights.sum()).log())
+    torch.testing.assert_close(towers(*BATCH), torch.stack(expected).mean())
+
+
+def test_without_the_correction_popular_items_would_be_pushed_down() -> None:
+    """Of users without tastes, the scores of a corrected softmax are the logarithms of the shares."""
+    rng = np.random.default_rng(0)
+    item = rng.choice(4, 4000, p=[0.6, 0.2, 0.15, 0.05])
+    events = Interactions.from_arrays(np.arange(4000), item)
+    settings = {**SMALL, "temperature": 1.0, "normalize": False, "user_encoder": "mlp", "n_epochs": 8}
+    model = create("two_tower", **settings).fit(events)
+    ranking = model.recommend_indices(histories=Histories.from_lists([[]]), k=4)
+    assert ranking.indices[0].tolist() == [0, 1, 2, 3]
+    shares = np.exp(ranking.scores[0] - np.logaddexp.reduce(ranking.scores[0]))
+    np.testing.assert_allclose(shares, [0.6, 0.2, 0.15, 0.05], atol=0.07)
+
+
+def test_hidden_ids_and_features_are_those_of_strangers() -> None:
+    towers = objective(id_dropout=1.0, feature_dropout=1.0)
+    for module in towers.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    items = torch.arange(6)
+    known = {name: getattr(towers.items, f"known_{name}") for name in ("numeric", "categorical", "text")}
+    hidden = towers.items.encode({**known, "id": torch.full((6,), -1)})
+    torch.testing.assert_close(towers.items(items), hidden)
+    user, history, _ = BATCH
+    torch.testing.assert_close(towers.users.of_users(user, history, hidden), towers.users(history, hidden))
+    towers.eval()
+    assert (towers.items(items) - hidden).abs().max() > 1e-3
+    assert (towers.users.of_users(user, history, hidden) - towers.users(history, hidden)).abs().max() > 1e-3
+
+
+N_BLOCKS = 4
+
+
+def described_items(n_items: int) -> pl.DataFrame:
+    """An item's block is in its kind, in its words and, roughly, in its number."""
+    block = np.arange(n_items) % N_BLOCKS
+    words = ["tea pot", "rum barrel", "ale mug", "milk jug"]
+    return pl.DataFrame(
+        {
+            "item_id": np.arange(n_items),
+            "kind": [f"kind {b}" for b in block],
+            "title": [f"{words[b]} number {i}" for i, b in enumerate(block)],
+            "size": block + np.random.default_rng(0).normal(0, 0.1, n_items),
+        }
+    )
+
+
+def test_items_that_training_never_saw_are_recommended_to_those_who_like_their_kind() -> None:
+    warm = block_interactions(200, 40, N_BLOCKS, events_a_user=10.0)
+    interactions = warm.with_features(described_items(80), cold_items=True)
+    assert interactions.n_items == 80
+    model = create("two_tower", **{**SMALL, "item_encoder": "text"}).fit(interactions)
+    item_ids = np.asarray(model.items.ids)
+    cold = np.flatnonzero(item_ids >= 40)
+    ranking = model.recommend_indices(np.arange(200), k=10, allow=cold)
+    right = item_ids[ranking.indices] % N_BLOCKS == np.arange(200)[:, None] % N_BLOCKS
+    assert right.mean() > 0.8  # chance is a quarter
+    # What a cold item is, its features say: the same as of an item that is not in the catalogue at all.
+    table = interactions.item_features[cold[:3].tolist()]
+    np.testing.assert_allclose(model.encode_items(table), model.item_factors_[cold[:3]], atol=1e-5)
+
+
+def test_user_features_answer_where_there_is_no_history() -> None:
+    warm = block_interactions(200, 40, N_BLOCKS, events_a_user=10.0)
+    people = pl.DataFrame({"user_id": np.arange(200), "town": [f"town {u % N_BLOCKS}" for u in range(200)]})
+    rows = np.flatnonzero(warm.user_index >= 40)  # the first forty have bought nothing yet
+    interactions = Interactions(
+        warm.users, warm.items, warm.user_index[rows], warm.item_index[rows], warm.weight[rows], warm.datetime[rows]
+    ).with_features(user_features=people)
+    model = create("two_tower", **{**SMALL, "user_encoder": "mlp", "n_epochs": 15}).fit(interactions)
+    ranking = model.recommend_indices(np.arange(40), k=5)
+    right = np.asarray(model.items.ids)[ranking.indices] % N_BLOCKS == np.arange(40)[:, None] % N_BLOCKS
+    assert right.mean() > 0.7
+    # A stranger with the same empty history gets one answer, whoever they are.
+    assert model.form.user_factors is not None
+    assert len(model.recommend(histories=[[]], k=5)) == 5
+
+
+def test_without_user_features_nothing_is_stored_for_a_user() -> None:
+    model = create("two_tower", **{**SMALL, "n_epochs": 1}).fit(block_interactions(20, 12, 2))
+    assert model.form.user_factors is None
+    with pytest.raises(DataError, match="trained with item features, got one without"):
+        model.encode_items(described_items(3))
+
+
+def test_impossible_settings_say_so() -> None:
+    with pytest.raises(ConfigError, match="nothing else is known of an item"):
+        create("two_tower", item_ids=False).fit(block_interactions(20, 12, 2))
+    with pytest.raises(NotFittedError):
+        create("two_tower").encode_items(described_items(3))
