@@ -55,6 +55,13 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             _HISTORIES,
         ),
         RecommenderSpec(
+            "neumf",
+            "recsys_neural.models.neumf:NeuMf",
+            "recsys_neural.models.neumf:NeuMfConfig",
+            "A factorization and a perceptron in one score (He et al. 2017).",
+            frozenset({"known-users"}),
+        ),
+        RecommenderSpec(
             "two_tower",
             "recsys_neural.models.two_tower:TwoTower",
             "recsys_neural.models.two_tower:TwoTowerConfig",

@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys_core import Interactions, PairForm
+from recsys_core import Interactions
 from recsys_core.data import Histories
 from recsys_core.export import scorer_from_torch
-from recsys_core.models import Progress
+from recsys_core.models import PairForm, Progress
 from recsys_core.types import CSR
 from recsys_neural.models.trained import TrainedRecommender
 from recsys_neural.training import HeldOut, RowBatches, Task, TrainingConfig
@@ -149,13 +149,15 @@ class _Objective(nn.Module):
         scores = self.scorer(self.user_inputs(users)[:, None], self.item_inputs(candidates)).float()
         losses = torch.cat([functional.softplus(-scores[:, :1]), functional.softplus(scores[:, 1:])], dim=1)
         counts = torch.cat([torch.ones_like(losses[:, :1]), (~self._has_had(users, drawn)).to(losses.dtype)], dim=1)
-        touched = self.users(users).square().sum() + self.items(items).square().sum()
-        return (losses * counts).sum() / counts.sum() + 0.5 * self.config.regularization * touched / len(users)
+        touched: Tensor = self.users(users).square().sum() + self.items(items).square().sum()
+        loss: Tensor = (losses * counts).sum() / counts.sum()
+        return loss + 0.5 * self.config.regularization * touched / len(users)
 
     def _has_had(self, users: Tensor, items: Tensor) -> Tensor:
         pairs = users[:, None] * self.n_items + items
         places = torch.searchsorted(self.had, pairs).clamp(max=len(self.had) - 1)
-        return self.had[places] == pairs
+        had: Tensor = self.had[places] == pairs
+        return had
 
     def ndcg(self, held_out: HeldOut) -> float:
         """NDCG@10 of the held-out items among all items."""
