@@ -87,6 +87,12 @@ T atomicMax(T* address, std::type_identity_t<T> value) {
   return before;
 }
 template <typename T>
+T atomicAnd(T* address, std::type_identity_t<T> value) {
+  const T before = *address;
+  *address = before & value;
+  return before;
+}
+template <typename T>
 T atomicOr(T* address, std::type_identity_t<T> value) {
   const T before = *address;
   *address = before | value;
@@ -168,17 +174,19 @@ inline const char* cudaGetErrorString(cudaError_t error) {
 }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
-inline cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t) {
+inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   if (bytes > recsys::simt::device_limits().free_bytes) return cudaErrorMemoryAllocation;
   *memory = std::malloc(bytes);
   if (*memory == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xCD, bytes);
   return cudaSuccess;
 }
-inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t) {
+inline cudaError_t cudaFree(void* memory) {
   std::free(memory);
   return cudaSuccess;
 }
+inline cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t) { return cudaMalloc(memory, bytes); }
+inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t) { return cudaFree(memory); }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
   if (bytes > 0) std::memcpy(to, from, bytes);
   return cudaSuccess;

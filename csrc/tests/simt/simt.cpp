@@ -33,6 +33,9 @@ void finish_switch([[maybe_unused]] void* fake_stack, [[maybe_unused]] const voi
 #endif
 }
 
+// Not inlined: the function that fills a buffer must not be the one that jumps to it.
+[[noreturn, gnu::noinline]] void jump(void** place) { __builtin_longjmp(place, 1); }
+
 bool same_site(const std::source_location& a, const std::source_location& b) {
   return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
 }
@@ -86,7 +89,7 @@ void Block::enter() {
   block.threads_[block.running_].state = State::done;
   ++block.n_done_;
   start_switch(nullptr, block.main_stack_, block.main_stack_size_);  // null: this stack is given up
-  setcontext(&block.main_);
+  jump(block.main_);
 }
 
 void Block::loop(Schedule schedule) {
@@ -120,14 +123,20 @@ void Block::resume(unsigned thread) {
   running_ = thread;
   set_index(thread);
   start_switch(&main_fake_stack_, stack_of(thread), stack_bytes);
-  swapcontext(&main_, &threads_[thread].context);
+  if (__builtin_setjmp(main_) == 0) leave_for(thread);
   finish_switch(main_fake_stack_, nullptr, nullptr);
+}
+
+void Block::leave_for(unsigned thread) {
+  if (threads_[thread].started) jump(threads_[thread].place);
+  threads_[thread].started = true;
+  setcontext(&threads_[thread].context);
 }
 
 void Block::wait() {
   const unsigned self = running_;
   start_switch(&threads_[self].fake_stack, main_stack_, main_stack_size_);
-  swapcontext(&threads_[self].context, &main_);
+  if (__builtin_setjmp(threads_[self].place) == 0) jump(main_);
   finish_switch(threads_[self].fake_stack, &main_stack_, &main_stack_size_);
 }
 
@@ -142,7 +151,7 @@ unsigned Block::barrier(bool predicate, std::source_location site) {
   thread.predicate = predicate;
   for (unsigned t = 0; t < threads_.size(); ++t) {
     if (threads_[t].state != State::at_barrier) continue;
-    if (!same_site(threads_[t].site, site)) fail("is at another barrier than thread " + place(t), self);
+    if (!same_site(threads_[t].site, site)) fail("is at another barrier than thread " + describe(t), self);
     break;  // those that wait are at one place
   }
   if (++n_at_barrier_ < threads_.size()) {
@@ -178,7 +187,7 @@ const std::array<Payload, warp_size>& Block::exchange(unsigned mask, const Paylo
     if (threads_[other].state != State::at_collective) {
       complete = false;
     } else if (threads_[other].mask != mask || !same_site(threads_[other].site, site)) {
-      fail("is at another warp collective than thread " + place(other), self);
+      fail("is at another warp collective than thread " + describe(other), self);
     }
   }
   if (!complete) {
@@ -199,14 +208,14 @@ const std::array<Payload, warp_size>& Block::exchange(unsigned mask, const Paylo
   return thread.received;
 }
 
-std::string Block::place(unsigned thread) const {
+std::string Block::describe(unsigned thread) const {
   const std::source_location& site = threads_[thread].site;
   return std::to_string(thread) + " (" + site.file_name() + ":" + std::to_string(site.line()) + ")";
 }
 
 void Block::fail(const std::string& what, unsigned thread) const {
   throw SimtError("block (" + std::to_string(blockIdx.x) + ", " + std::to_string(blockIdx.y) + ", " +
-                  std::to_string(blockIdx.z) + "), thread " + place(thread) + " " + what);
+                  std::to_string(blockIdx.z) + "), thread " + describe(thread) + " " + what);
 }
 
 void check_launch(dim3 grid, dim3 threads, std::size_t shared_bytes, std::size_t shared_limit) {

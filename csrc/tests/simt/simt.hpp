@@ -84,8 +84,14 @@ class Block {
  private:
   enum class State { ready, at_barrier, at_collective, done };
 
+  // Where a fiber goes on.  A context starts it; from then on the compiler's own jump buffers switch, which need no
+  // system call.
+  using Place = void* [5];
+
   struct Thread {
     ucontext_t context{};
+    Place place{};
+    bool started = false;
     void* fake_stack = nullptr;
     State state = State::ready;
     std::source_location site;
@@ -100,17 +106,18 @@ class Block {
   void start(unsigned thread);
   void loop(Schedule schedule);
   void resume(unsigned thread);
+  [[gnu::noinline]] void leave_for(unsigned thread);
   void wait();
   static void enter();
   void set_index(unsigned thread);
   [[noreturn]] void fail(const std::string& what, unsigned thread) const;
-  [[nodiscard]] std::string place(unsigned thread) const;
+  [[nodiscard]] std::string describe(unsigned thread) const;
 
   inline static Block* current_ = nullptr;
   std::vector<Thread> threads_;
   std::unique_ptr<std::byte[]> shared_;
   const std::function<void()>* body_ = nullptr;
-  ucontext_t main_{};
+  Place main_{};
   void* main_fake_stack_ = nullptr;
   const void* main_stack_ = nullptr;
   std::size_t main_stack_size_ = 0;
