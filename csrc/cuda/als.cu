@@ -1,0 +1,1 @@
+#include "cuda/als.cuh"
