@@ -7,7 +7,7 @@ CXX_FILES = $(shell find csrc -name '*.[ch]pp' -o -name '*.h' -o -name '*.cu' -o
 PACKAGES := recsys_core plugins/recsys_classic plugins/recsys_datasets plugins/recsys_neural
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help quickstart test test-fast test-cpp test-sanitize lint format bench wheel clean
+.PHONY: help quickstart test test-fast test-cpp test-sanitize lint lint-cuda format bench wheel wheel-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,12 +47,20 @@ test-sanitize: $(VENV)/dev.stamp ## the same under AddressSanitizer and Undefine
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
-lint: $(VENV)/dev.stamp ## formatting, style, types, layers
+lint: $(VENV)/dev.stamp lint-cuda ## formatting, style, types, layers; the CUDA code, where nvcc is
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# For one architecture, without code for the others: seconds, where the wheel takes minutes.
+lint-cuda: $(VENV)/dev.stamp
+	@if command -v nvcc >/dev/null; then \
+	  $(BIN)/cmake -S . -B build/lint-cuda -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	      -DRECSYS_BUILD_PYTHON=OFF -DRECSYS_WERROR=ON -DRECSYS_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=80-real && \
+	  $(BIN)/cmake --build build/lint-cuda --target recsys_cuda; \
+	else echo "nvcc was not found: the CUDA code is not compiled"; fi
 
 format: $(VENV)/dev.stamp ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
@@ -64,6 +72,9 @@ bench: $(VENV)/dev.stamp ## the benchmarks, beside other libraries
 
 wheel: $(VENV)/dev.stamp ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist .
+
+wheel-cuda: $(VENV)/dev.stamp ## build the wheel of the CUDA module, for all architectures; needs nvcc
+	$(BIN)/python -m build --wheel --outdir dist packaging/cuda
 
 clean: ## remove what was built; .venv stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
