@@ -6,8 +6,10 @@ result does not depend on the number of threads unless its documentation says so
 
 from __future__ import annotations
 
+from recsys_core.ops import cuda
 from recsys_core.ops.als import als
 from recsys_core.ops.bpr import bpr
+from recsys_core.ops.cuda_devices import CudaDevice, CudaState, cuda_state
 from recsys_core.ops.fold_in import fold_in, solve_rows
 from recsys_core.ops.item_index import ItemIndex, topk
 from recsys_core.ops.item_item import item_item_topk
@@ -19,12 +21,16 @@ from recsys_core.ops.slim import slim
 from recsys_core.ops.warp import warp
 
 __all__ = [
+    "CudaDevice",
+    "CudaState",
     "ItemIndex",
     "SgdFactors",
     "SgdOptions",
     "als",
     "available_isas",
     "bpr",
+    "cuda",
+    "cuda_state",
     "fold_in",
     "isa",
     "item_item_topk",

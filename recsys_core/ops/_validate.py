@@ -29,6 +29,7 @@ __all__ = [
     "is_sparse",
     "matrix",
     "number",
+    "pair",
     "random_seed",
     "unique_csr_arrays",
     "vector",
@@ -84,6 +85,13 @@ def number(value: SupportsFloat, name: str, *, minimum: float = -math.inf) -> fl
     if abs(real) > _MAX_FLOAT32:
         raise ConfigError(f"{limit}, got {real:g}")
     return real
+
+
+def pair(value: tuple[float, float], name: str) -> tuple[float, float]:
+    """Return `value` as a constant and a slope."""
+    if len(value) != 2:
+        raise ShapeError(f"{name} must be a pair (constant, slope), got {value!r}")
+    return number(value[0], f"{name}[0]"), number(value[1], f"{name}[1]")
 
 
 def random_seed(value: SupportsIndex) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 
 from recsys_core import _core
 from recsys_core.errors import ConfigError, DataError, ShapeError
-from recsys_core.ops import _validate
+from recsys_core.ops import _validate, cuda
+from recsys_core.ops.cuda_devices import chosen_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ def als(
     n_threads: int = 0,
     callback: Callable[[int, float], object] | None = None,
     compute_loss: bool = True,
+    device: str = "cpu",
 ) -> tuple[FloatArray, FloatArray]:
     r"""Factorize implicit feedback by alternating least squares.
 
@@ -106,6 +108,9 @@ def als(
     compute_loss
         Whether to compute the objective for `callback`; where False it gets NaN, unless `tolerance` needs it.  Say
         False for a callback that only reports progress, and iterations cost what they cost without one.
+    device
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; see :func:`recsys_core.ops.cuda.als`, which knows none of
+        `regularization_exponent`, `unobserved_weight`, `n_cg_steps`, `block_size`, `start`, `tolerance`, `validate`.
 
     Returns
     -------
@@ -124,7 +129,9 @@ def als(
     ShapeError
         `start` does not fit.
     ConfigError
-        A setting is out of range.
+        A setting is out of range, or one that a device does not know is given with it.
+    DeviceError
+        `device` cannot be used.
 
     Warns
     -----
@@ -168,6 +175,25 @@ def als(
            [1, 1, 0, 0],
            [0, 0, 1, 1]])
     """
+    if chosen_device(device) is not None:
+        given = (regularization_exponent, unobserved_weight, n_cg_steps, block_size, start, tolerance, validate)
+        if given != (0.0, 1.0, 2, 32, None, 0.0, None) or solver == "subspace":
+            raise ConfigError(
+                f"device must be 'cpu' for the settings that recsys_core.ops.cuda.als lacks, got {device!r}"
+            )
+        users, items = cuda.als(
+            interactions,
+            n_factors,
+            regularization=regularization,
+            alpha=alpha,
+            n_iterations=n_iterations,
+            solver=solver,
+            random_state=random_state,
+            callback=callback,
+            compute_loss=compute_loss,
+            device=device,
+        )
+        return users.numpy(), items.numpy()
     if solver not in _SOLVERS:
         raise ConfigError(f"solver must be one of {', '.join(_SOLVERS)}, got {solver!r}")
     arrays = _validate.unique_csr_arrays(interactions, "interactions")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recsys_core import _core
-from recsys_core.errors import ShapeError
-from recsys_core.ops import _validate
+from recsys_core.ops import _validate, cuda
+from recsys_core.ops.cuda_devices import chosen_device
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -94,8 +94,8 @@ def solve_rows(
         rows,
         factors,
         prior=_validate.matrix(prior, "prior", n_columns=factors.shape[1]),
-        confidence=_pair(confidence, "confidence"),
-        target=_pair(target, "target"),
+        confidence=_validate.pair(confidence, "confidence"),
+        target=_validate.pair(target, "target"),
         item_offset=offset,
         n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
     )
@@ -108,6 +108,7 @@ def fold_in(
     regularization: float = 0.01,
     alpha: float = 1.0,
     n_threads: int = 0,
+    device: str = "cpu",
 ) -> FloatArray:
     """Compute the vectors that :func:`als` would give to new users, from their interactions and the item factors.
 
@@ -126,6 +127,8 @@ def fold_in(
         At least 0, as given to :func:`als`.
     n_threads
         Number of threads; 0 means :func:`max_threads`.  It does not change the result.
+    device
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; see :mod:`recsys_core.ops.cuda`.
 
     Returns
     -------
@@ -142,6 +145,8 @@ def fold_in(
         `histories` is not CSR, or an array cannot be converted.
     ConfigError
         A setting is out of range.
+    DeviceError
+        `device` cannot be used.
 
     Notes
     -----
@@ -156,6 +161,9 @@ def fold_in(
     >>> fold_in(history, np.eye(3, 2), regularization=1.0, alpha=2.0)
     array([[0.75, 0.  ]], dtype=float32)
     """
+    if chosen_device(device) is not None:
+        solved = cuda.fold_in(histories, item_factors, regularization=regularization, alpha=alpha, device=device)
+        return solved.numpy()
     factors = _validate.matrix(item_factors, "item_factors")
     ridge = _validate.number(regularization, "regularization", minimum=0.0)
     slope = _validate.number(alpha, "alpha", minimum=0.0)
@@ -163,9 +171,3 @@ def fold_in(
     prior = _core.gram(factors, n_threads=threads)
     prior.flat[:: factors.shape[1] + 1] += ridge
     return solve_rows(histories, factors, prior=prior, confidence=(0.0, slope), target=(1.0, slope), n_threads=threads)
-
-
-def _pair(value: tuple[float, float], name: str) -> tuple[float, float]:
-    if len(value) != 2:
-        raise ShapeError(f"{name} must be a pair (constant, slope), got {value!r}")
-    return _validate.number(value[0], f"{name}[0]"), _validate.number(value[1], f"{name}[1]")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from recsys_core import _core
-from recsys_core.ops import _validate
+from recsys_core.ops import _validate, cuda
+from recsys_core.ops.cuda_devices import chosen_device
 from recsys_core.types import Ranking
 
 if TYPE_CHECKING:
@@ -325,6 +326,7 @@ def topk(
     deny: npt.ArrayLike | None = None,
     n_threads: int = 0,
     method: Method = "auto",
+    device: str = "cpu",
 ) -> Ranking:
     """Find the k best items of each query, for a single batch.
 
@@ -349,6 +351,9 @@ def topk(
         Number of threads; 0 means :func:`max_threads`.
     method
         ``"auto"``, ``"float32"`` or ``"compact"``, as for :meth:`ItemIndex.topk`.
+    device
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; for more than one batch on a device, build a
+        :class:`recsys_core.ops.cuda.ItemIndex`.
 
     Returns
     -------
@@ -359,6 +364,8 @@ def topk(
     ------
     DataError, ShapeError, DTypeError, ConfigError
         As for :class:`ItemIndex` and :meth:`ItemIndex.topk`.
+    DeviceError
+        `device` cannot be used.
 
     Notes
     -----
@@ -370,5 +377,8 @@ def topk(
     >>> ops.topk([[2, 1]], [[1, 0], [0, 1], [1, 1]], k=2, item_bias=[0, 3, 0]).scores
     array([[4., 3.]], dtype=float32)
     """
+    if chosen_device(device) is not None:
+        on_device = cuda.ItemIndex(item_factors, item_bias, metric, device=device)
+        return cuda.to_ranking(on_device.topk(queries, k, exclude=exclude, allow=allow, deny=deny, method=method))
     index = ItemIndex(item_factors, item_bias, metric)
     return index.topk(queries, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads, method=method)

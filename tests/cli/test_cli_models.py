@@ -87,7 +87,9 @@ def test_doctor(recsys) -> None:
     assert report["core"]["isa"] == ops.isa()
     assert report["core"]["available_isas"] == ops.available_isas()
     assert report["core"]["threads"] == ops.max_threads()
-    assert report["core"]["cuda"] == "off: not built into this version"
+    state = ops.cuda_state()
+    assert report["core"]["cuda"]["problem"] == state.problem
+    assert len(report["core"]["cuda"]["devices"]) == len(state.devices)
     assert report["versions"]["torch"] is None or report["versions"]["torch"][0].isdigit()
     assert {plugin["plugin"] for plugin in report["plugins"]} >= {"classic", "datasets"}
     assert report["problems"] == []

@@ -137,6 +137,7 @@ std::pair<DeviceArray, DeviceArray> fit_als(const CsrArrays& interactions, std::
                            .alpha = alpha,
                            .n_iterations = n_iterations,
                            .solver = parse_solver(solver),
+                           .n_cg_steps = 3,  // plain ones, where the CPU's are preconditioned
                            .seed = random_state};
   const AlsMonitor monitor{.wants_loss = compute_loss && !callback.is_none(),
                            .after_iteration = progress_callback(callback)};

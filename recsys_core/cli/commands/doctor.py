@@ -13,7 +13,6 @@ __all__ = ["register"]
 
 _NEEDED: Final = ("numpy", "scipy", "narwhals", "polars", "onnx", "onnxruntime", "pydantic", "safetensors", "typer")
 _OPTIONAL: Final = ("torch",)
-_CUDA: Final = "off: not built into this version"
 
 
 def register(app: typer.Typer) -> None:
@@ -74,6 +73,7 @@ def _imported(module: str, problems: list[Exception]) -> Any:
 
 
 def _core(problems: list[Exception]) -> dict[str, Any]:
+    import dataclasses
     import os
 
     from recsys_core.errors import DeviceError
@@ -89,7 +89,7 @@ def _core(problems: list[Exception]) -> dict[str, Any]:
         "available_isas": [] if ops is None else ops.available_isas(),
         "requested_isa": os.environ.get("RECSYS_ISA"),
         "threads": None if ops is None else ops.max_threads(),
-        "cuda": _CUDA,
+        "cuda": None if ops is None else dataclasses.asdict(ops.cuda_state()),
     }
 
 
@@ -119,9 +119,22 @@ def _described(core: dict[str, Any], system: str, providers: list[str]) -> dict[
         "platform": system,
         "instruction set": f"{core['isa'] or 'none'} ({how}; this machine can use {available})",
         "threads": core["threads"],
-        "CUDA": core["cuda"],
+        "CUDA": _cuda_described(core["cuda"]),
         "onnxruntime": ", ".join(providers) or None,
     }
+
+
+def _cuda_described(cuda: dict[str, Any] | None) -> str | None:
+    if cuda is None:
+        return None
+    versions = f"built with {cuda['runtime']}, driver for {cuda['driver'] or 'none'}" if cuda["runtime"] else ""
+    if cuda["problem"] is not None:
+        return f"off: {cuda['problem']}" + (f" ({versions})" if versions else "")
+    devices = ", ".join(
+        f"cuda:{device['index']} {device['name']}" + (f" (unusable: {device['problem']})" if device["problem"] else "")
+        for device in cuda["devices"]
+    )
+    return f"{devices} ({versions})"
 
 
 def _version(distribution: str) -> str | None:

@@ -1,0 +1,497 @@
+"""The operations on a CUDA device, with arrays that stay there: ``recsys_core.ops.cuda``.
+
+``ops.topk``, ``ops.als`` and ``ops.fold_in`` take ``device="cuda"`` and return NumPy arrays.  The functions here are
+for programs that go on working on the device.  Factors and queries may be NumPy arrays, which are copied there, or
+float32 arrays of any library that speaks DLPack (torch, CuPy, JAX), which are used where they are.  Results are
+:class:`DeviceArray`; ``torch.from_dlpack(result)`` shares their memory.
+
+`stream` is a CUDA stream as an integer handle, such as ``torch.cuda.current_stream().cuda_stream``; 0 is the default
+stream.  Every function raises :class:`~recsys_core.errors.DeviceError` with the reason where the device cannot be used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
+
+import numpy as np
+
+from recsys_core.errors import ConfigError
+from recsys_core.ops import _validate
+from recsys_core.ops.cuda_devices import chosen_device, cuda_module
+from recsys_core.types import Ranking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from recsys_core.types import CSR
+
+__all__ = ["DeviceArray", "ItemIndex", "als", "bpr", "fold_in", "solve_rows"]
+
+_DLPACK_CUDA = (2, 13)  # device memory, and managed memory
+
+
+class DeviceArray(Protocol):
+    """An array on a CUDA device, as results come."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its element type: float32 or int64."""
+
+    @property
+    def device(self) -> str:
+        """Where it is, such as ``"cuda:0"``."""
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Copy it to the host, once it is complete."""
+
+    def __dlpack__(self, stream: int | None = None, **options: object) -> object:
+        """Hand it to another library, which waits for its stream."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Name its device as DLPack does."""
+
+
+Input: TypeAlias = "npt.ArrayLike | DeviceArray"
+
+
+class ItemIndex:
+    """Item factors on a device, packed once so that many batches of queries can be answered.
+
+    The counterpart of :class:`recsys_core.ops.ItemIndex`: the same items, order and scores.  It cannot be changed.
+
+    Parameters
+    ----------
+    item_factors
+        float32, shape (n_items, n_factors), finite; on the host or on the device.
+    item_bias
+        float32, shape (n_items,), finite: added to every score.  It lies where `item_factors` does.
+    metric
+        ``"dot"`` or ``"cosine"``.
+    device
+        ``"cuda"``, the first that can be used, or ``"cuda:<number>"``.
+    stream
+        The stream that builds it.
+
+    Raises
+    ------
+    DeviceError
+        The device cannot be used, has too little memory, or an array lies elsewhere.
+    DataError, ShapeError, DTypeError, ConfigError
+        As for :class:`recsys_core.ops.ItemIndex`.
+
+    Notes
+    -----
+    Memory on the device: 5 bytes a factor and 20 an item.  Threads may share an index.
+    """
+
+    def __init__(
+        self,
+        item_factors: Input,
+        item_bias: Input | None = None,
+        metric: Literal["dot", "cosine"] = "dot",
+        *,
+        device: str = "cuda",
+        stream: int = 0,
+    ) -> None:
+        self._place = _place(device, stream)
+        factors = _matrix(item_factors, "item_factors")
+        bias = None if item_bias is None else _vector(item_bias, "item_bias")
+        self._index = cuda_module().ItemIndex(factors, bias, metric, self._place)
+        self._metric = metric
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return int(self._index.n_items)
+
+    @property
+    def n_factors(self) -> int:
+        """Length of an item's vector."""
+        return int(self._index.n_factors)
+
+    def __repr__(self) -> str:
+        place = f"cuda:{self._place[0]}"
+        return f"ItemIndex(n_items={self.n_items}, n_factors={self.n_factors}, metric={self._metric!r}, {place!r})"
+
+    def topk(
+        self,
+        queries: Input,
+        k: int,
+        *,
+        exclude: CSR | None = None,
+        allow: npt.ArrayLike | None = None,
+        deny: npt.ArrayLike | None = None,
+        method: Literal["auto", "float32", "compact"] = "auto",
+        stream: int = 0,
+    ) -> tuple[DeviceArray, DeviceArray]:
+        """Find the k best items of each query.
+
+        Parameters
+        ----------
+        queries
+            float32, shape (n_queries, n_factors), finite; on the host or on the device.
+        k
+            Length of each list, at least 1; it may exceed the number of items.
+        exclude
+            CSR on the host, shape (n_queries, n_items): the items not to return for each query.
+        allow
+            Item indices: only these may be returned, for any query.
+        deny
+            Item indices: never returned.
+        method
+            ``"float32"`` computes every score, ``"compact"`` bounds them by tensor-core products of 8-bit numbers
+            first, ``"auto"`` takes what it expects to be faster.  No choice changes the result.
+        stream
+            The stream to work on.
+
+        Returns
+        -------
+        indices : DeviceArray
+            int64, shape (n_queries, k), -1 where padded.
+        scores : DeviceArray
+            float32, shape (n_queries, k), ``-inf`` where padded.
+
+        Raises
+        ------
+        DeviceError
+            CUDA fails, or `queries` lies on another device.
+        DataError, ShapeError, DTypeError, ConfigError
+            As for :meth:`recsys_core.ops.ItemIndex.topk`.
+
+        Notes
+        -----
+        Scores are summed as on the CPU, with multiply and add fused, so that they have the bits that its instruction
+        sets above "baseline" give (but for the sign of zero).  No score matrix is formed; queries are answered in
+        batches that fit half of the free memory.
+        """
+        filters = _validate.filters(exclude, allow, deny)
+        return cast(
+            "tuple[DeviceArray, DeviceArray]",
+            self._index.topk(
+                _matrix(queries, "queries"),
+                _validate.integer(k, "k", minimum=1),
+                exclude=filters["exclude"],
+                allow=filters["allow"],
+                deny=filters["deny"],
+                method=method,
+                stream=_stream(stream),
+            ),
+        )
+
+
+def als(
+    interactions: CSR,
+    n_factors: int = 64,
+    *,
+    regularization: float = 0.01,
+    alpha: float = 1.0,
+    n_iterations: int = 15,
+    solver: Literal["auto", "cholesky", "cg"] = "auto",
+    random_state: int = 0,
+    callback: Callable[[int, float], object] | None = None,
+    compute_loss: bool = True,
+    device: str = "cuda",
+    stream: int = 0,
+) -> tuple[DeviceArray, DeviceArray]:
+    """Factorize implicit feedback by alternating least squares on a device.
+
+    The objective, the start and the iteration are those of :func:`recsys_core.ops.als`; sums run in another order, so
+    that results agree within rounding.
+
+    Parameters
+    ----------
+    interactions
+        CSR on the host, shape (n_users, n_items), float32, finite and not negative.
+    n_factors
+        Length f of the vectors, at least 1; at most 512 with "cg", and with "cholesky" what fits a block's shared
+        memory (147 on Turing, 187 on later consumer cards, 303 on Hopper).
+    regularization
+        lambda, at least 0.
+    alpha
+        Growth of confidence with the stored value, at least 0.
+    n_iterations
+        Number of iterations, at least 1.
+    solver
+        "cholesky", "cg", or "auto", which is "cholesky" wherever it fits.
+    random_state
+        Seed, in [0, 2**64).
+    callback
+        Called as ``callback(iteration, loss)`` after each iteration; a true return value stops.
+    compute_loss
+        Whether to compute the objective for `callback`, which else gets NaN.
+    device
+        ``"cuda"`` or ``"cuda:<number>"``.
+    stream
+        The stream to work on.
+
+    Returns
+    -------
+    user_factors : DeviceArray
+        float32, shape (n_users, n_factors).
+    item_factors : DeviceArray
+        float32, shape (n_items, n_factors).
+
+    Raises
+    ------
+    DeviceError
+        The device cannot be used, or CUDA fails.
+    DataError, DTypeError, ConfigError
+        As for :func:`recsys_core.ops.als`; ConfigError also where the factors are too wide.
+
+    Notes
+    -----
+    On one device the result has the same bits in every run.
+    """
+    if solver not in ("auto", "cholesky", "cg"):
+        raise ConfigError(f"solver must be one of auto, cholesky, cg, got {solver!r}")
+    place = _place(device, stream)
+    return cast(
+        "tuple[DeviceArray, DeviceArray]",
+        cuda_module().als(
+            _validate.unique_csr_arrays(interactions, "interactions"),
+            _validate.integer(n_factors, "n_factors", minimum=1),
+            regularization=_validate.number(regularization, "regularization", minimum=0.0),
+            alpha=_validate.number(alpha, "alpha", minimum=0.0),
+            n_iterations=_validate.integer(n_iterations, "n_iterations", minimum=1),
+            solver=solver,
+            random_state=_validate.random_seed(random_state),
+            callback=callback,
+            compute_loss=bool(compute_loss),
+            place=place,
+        ),
+    )
+
+
+def bpr(
+    interactions: CSR,
+    n_factors: int = 64,
+    *,
+    learning_rate: float = 0.05,
+    regularization: float = 0.01,
+    n_epochs: int = 100,
+    random_state: int = 0,
+    callback: Callable[[int, float], object] | None = None,
+    device: str = "cuda",
+    stream: int = 0,
+) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+    """Factorize implicit feedback so that each user's items score above the others, on a device.
+
+    Stochastic gradient descent with a constant step on the objective of BPR (Rendle et al. 2009, equation 5), with an
+    item bias.  An epoch visits every stored entry once, in a fresh order, each with one item drawn uniformly from those
+    that the user has no entry for.
+
+    Parameters
+    ----------
+    interactions
+        CSR on the host, shape (n_users, n_items).  Only the structure counts.
+    n_factors
+        Length f of the vectors, 1 to 512.
+    learning_rate
+        Step length, above 0 and constant.
+    regularization
+        lambda, at least 0, applied to what a triple touches, at each step.
+    n_epochs
+        Number of epochs, at least 1.
+    random_state
+        Seed, in [0, 2**64).
+    callback
+        Called as ``callback(epoch, loss)`` after each epoch with the mean loss of its triples; a true return value
+        stops.
+    device
+        ``"cuda"`` or ``"cuda:<number>"``.
+    stream
+        The stream to work on.
+
+    Returns
+    -------
+    user_factors : DeviceArray
+        float32, shape (n_users, n_factors).
+    item_factors : DeviceArray
+        float32, shape (n_items, n_factors).
+    item_bias : DeviceArray
+        float32, shape (n_items,).
+
+    Raises
+    ------
+    DeviceError
+        The device cannot be used, or CUDA fails.
+    DataError
+        No interactions, or a column out of range.
+    DTypeError
+        `interactions` is not CSR.
+    ConfigError
+        A setting is out of range, or `learning_rate` is so large that the factors diverge.
+
+    Notes
+    -----
+    Steps are added atomically, so that none is lost, but warps read factors that others are changing: results differ
+    in detail from run to run.
+    """
+    rate = _validate.number(learning_rate, "learning_rate")
+    if rate <= 0.0:
+        raise ConfigError(f"learning_rate must be above 0, got {rate:g}")
+    place = _place(device, stream)
+    return cast(
+        "tuple[DeviceArray, DeviceArray, DeviceArray]",
+        cuda_module().bpr(
+            _validate.unique_csr_arrays(interactions, "interactions"),
+            _validate.integer(n_factors, "n_factors", minimum=1),
+            learning_rate=rate,
+            regularization=_validate.number(regularization, "regularization", minimum=0.0),
+            n_epochs=_validate.integer(n_epochs, "n_epochs", minimum=1),
+            random_state=_validate.random_seed(random_state),
+            callback=callback,
+            place=place,
+        ),
+    )
+
+
+def solve_rows(
+    histories: CSR,
+    item_factors: Input,
+    *,
+    prior: Input,
+    confidence: tuple[float, float],
+    target: tuple[float, float],
+    item_offset: Input | None = None,
+    device: str = "cuda",
+    stream: int = 0,
+) -> DeviceArray:
+    """Solve one regularized least-squares problem a row, as :func:`recsys_core.ops.solve_rows` does, on a device.
+
+    Parameters
+    ----------
+    histories
+        CSR on the host, shape (n_rows, n_items), float32, finite.
+    item_factors
+        float32, shape (n_items, f); on the host or on the device.
+    prior
+        float32, shape (f, f), symmetric.
+    confidence
+        :math:`(c_0, c_1)`.
+    target
+        :math:`(t_0, t_1)`.
+    item_offset
+        float32, shape (n_items,); None means zeros.
+    device
+        ``"cuda"`` or ``"cuda:<number>"``.
+    stream
+        The stream to work on.
+
+    Returns
+    -------
+    DeviceArray
+        float32, shape (n_rows, f); zeros for a row without entries.
+
+    Raises
+    ------
+    DeviceError
+        The device cannot be used, an array lies elsewhere, or CUDA fails.
+    DataError, ShapeError, DTypeError, ConfigError
+        As for :func:`recsys_core.ops.solve_rows`; ConfigError also where f is too large for the device.
+    """
+    place = _place(device, stream)
+    return cast(
+        "DeviceArray",
+        cuda_module().solve_rows(
+            _validate.csr_arrays(histories, "histories"),
+            _matrix(item_factors, "item_factors"),
+            prior=_matrix(prior, "prior"),
+            ridge=0.0,
+            confidence=_validate.pair(confidence, "confidence"),
+            target=_validate.pair(target, "target"),
+            item_offset=None if item_offset is None else _vector(item_offset, "item_offset"),
+            place=place,
+        ),
+    )
+
+
+def fold_in(
+    histories: CSR,
+    item_factors: Input,
+    *,
+    regularization: float = 0.01,
+    alpha: float = 1.0,
+    device: str = "cuda",
+    stream: int = 0,
+) -> DeviceArray:
+    """Compute the vectors that :func:`als` would give to new users, from their interactions and the item factors.
+
+    Parameters
+    ----------
+    histories
+        CSR on the host, shape (n_rows, n_items), float32, finite.
+    item_factors
+        float32, shape (n_items, f); on the host or on the device.
+    regularization
+        lambda, at least 0, as given to :func:`als`.
+    alpha
+        At least 0, as given to :func:`als`.
+    device
+        ``"cuda"`` or ``"cuda:<number>"``.
+    stream
+        The stream to work on.
+
+    Returns
+    -------
+    DeviceArray
+        float32, shape (n_rows, f); zeros for a row without entries.
+
+    Raises
+    ------
+    DeviceError
+        The device cannot be used, an array lies elsewhere, or CUDA fails.
+    DataError, ShapeError, DTypeError, ConfigError
+        As for :func:`recsys_core.ops.fold_in`; ConfigError also where f is too large for the device.
+    """
+    slope = _validate.number(alpha, "alpha", minimum=0.0)
+    place = _place(device, stream)
+    return cast(
+        "DeviceArray",
+        cuda_module().solve_rows(
+            _validate.csr_arrays(histories, "histories"),
+            _matrix(item_factors, "item_factors"),
+            prior=None,
+            ridge=_validate.number(regularization, "regularization", minimum=0.0),
+            confidence=(0.0, slope),
+            target=(1.0, slope),
+            item_offset=None,
+            place=place,
+        ),
+    )
+
+
+def to_ranking(arrays: tuple[DeviceArray, DeviceArray]) -> Ranking:
+    """Copy indices and scores to the host."""
+    indices, scores = arrays
+    return Ranking(indices.numpy(), scores.numpy())
+
+
+def _place(device: str, stream: int) -> tuple[int, int]:
+    index = chosen_device(device)
+    if index is None:
+        raise ConfigError('device must be "cuda" or "cuda:<number>", got "cpu"; call the function of recsys_core.ops')
+    return index, _stream(stream)
+
+
+def _stream(stream: int) -> int:
+    return _validate.integer(stream, "stream", minimum=0)
+
+
+def _on_device(value: Input) -> bool:
+    describe = getattr(value, "__dlpack_device__", None)
+    return not isinstance(value, np.ndarray) and describe is not None and int(describe()[0]) in _DLPACK_CUDA
+
+
+def _matrix(value: Input, name: str) -> object:
+    return value if _on_device(value) else _validate.matrix(cast("npt.ArrayLike", value), name)
+
+
+def _vector(value: Input, name: str) -> object:
+    return value if _on_device(value) else _validate.vector(cast("npt.ArrayLike", value), name)

@@ -1,0 +1,164 @@
+"""The operations on a CUDA device, against the CPU.  Skipped, with the reason, where there is none.
+
+Without a device, the same kernels are tested by csrc/tests/cuda_*_test.cpp.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import recsys_core
+from recsys_core import _core, ops
+from recsys_core.errors import ConfigError, DataError, DeviceError
+
+PROBLEM = ops.cuda_state().problem
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(PROBLEM is not None, reason=f"no CUDA: {PROBLEM}")]
+
+
+@pytest.fixture
+def fused() -> None:
+    """Scores have the same bits where the CPU fuses multiply and add."""
+    if ops.isa() == "baseline":
+        pytest.skip("the baseline level does not fuse multiply and add")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def skewed(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    return (rng.normal(size=(n, d)) * np.exp(0.5 * rng.normal(size=(n, 1)))).astype(np.float32)
+
+
+def interactions(n_users: int = 300, n_items: int = 120, seed: int = 0) -> sp.csr_matrix:
+    matrix = sp.random(n_users, n_items, density=0.08, format="csr", dtype=np.float32, random_state=seed)
+    matrix.data[:] = 1 + np.floor(matrix.data * 3)
+    return matrix
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize("method", ["float32", "compact", "auto"])
+@pytest.mark.parametrize("metric", ["dot", "cosine"])
+@pytest.mark.parametrize("d", [1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65, 128, 200])
+def test_topk_gives_the_bits_of_the_cpu(rng: np.random.Generator, d: int, metric: str, method: str) -> None:
+    items, queries = skewed(rng, 20_000, d), rng.normal(size=(37, d)).astype(np.float32)
+    bias = rng.normal(size=20_000).astype(np.float32)
+    exclude = sp.random(37, 20_000, density=0.01, format="csr", random_state=1)
+    deny = rng.choice(20_000, 500, replace=False)
+    want = ops.topk(queries, items, 50, item_bias=bias, metric=metric, exclude=exclude, deny=deny, method="float32")
+    index = ops.cuda.ItemIndex(items, bias, metric)
+    indices, scores = index.topk(queries, 50, exclude=exclude, deny=deny, method=method)
+    np.testing.assert_array_equal(indices.numpy(), want.indices)
+    np.testing.assert_array_equal(scores.numpy(), want.scores)
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize("n_queries", [1, 5, 127, 128, 129, 1000])
+@pytest.mark.parametrize("k", [1, 100, 3000])
+def test_topk_at_every_size_of_batch(rng: np.random.Generator, n_queries: int, k: int) -> None:
+    items, queries = skewed(rng, 70_000, 48), rng.normal(size=(n_queries, 48)).astype(np.float32)
+    want = ops.topk(queries, items, k)
+    got = ops.topk(queries, items, k, device="cuda")
+    np.testing.assert_array_equal(got.indices, want.indices)
+    np.testing.assert_array_equal(got.scores, want.scores)
+
+
+@pytest.mark.usefixtures("fused")
+def test_ties_and_equal_items(rng: np.random.Generator) -> None:
+    items = rng.integers(-1, 2, size=(40_000, 4)).astype(np.float32)
+    queries = rng.integers(-2, 3, size=(20, 4)).astype(np.float32)
+    want = ops.topk(queries, items, 70)
+    for method in ("float32", "compact"):
+        indices, _ = ops.cuda.ItemIndex(items).topk(queries, 70, method=method)
+        np.testing.assert_array_equal(indices.numpy(), want.indices)
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+@pytest.mark.parametrize("f", [1, 8, 33, 64, 128])
+def test_als_agrees_with_the_cpu_and_repeats(f: int, solver: str) -> None:
+    matrix = interactions()
+    losses: list[float] = []
+    want_losses: list[float] = []
+    settings = {"regularization": 1.0, "alpha": 5.0, "n_iterations": 3, "solver": solver}
+    exact = settings | {"solver": "cholesky"}
+    want = ops.als(matrix, f, **exact, callback=lambda _, loss: want_losses.append(loss))
+    got = ops.als(matrix, f, **settings, callback=lambda _, loss: losses.append(loss), device="cuda")
+    again = ops.als(matrix, f, **settings, device="cuda")
+    for mine, theirs, repeated in zip(got, want, again, strict=True):
+        np.testing.assert_array_equal(mine, repeated)
+        if solver == "cholesky":
+            np.testing.assert_allclose(mine, theirs, atol=2e-3)
+    np.testing.assert_allclose(losses, want_losses, rtol=1e-4 if solver == "cholesky" else 0.2)
+
+
+def test_fold_in_agrees_with_the_cpu(rng: np.random.Generator) -> None:
+    factors = rng.normal(size=(120, 40)).astype(np.float32)
+    want = ops.fold_in(interactions(), factors, regularization=2.0, alpha=3.0)
+    got = ops.fold_in(interactions(), factors, regularization=2.0, alpha=3.0, device="cuda")
+    np.testing.assert_allclose(got, want, atol=1e-4)
+    general = {"prior": np.eye(40, dtype=np.float32), "confidence": (1, 0.5), "target": (0, 1)}
+    offset = rng.normal(size=120).astype(np.float32)
+    want = ops.solve_rows(interactions(), factors, **general, item_offset=offset)
+    got = ops.cuda.solve_rows(interactions(), factors, **general, item_offset=offset).numpy()
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_bpr_learns() -> None:
+    blocks = sp.block_diag([np.ones((40, 12)), np.ones((40, 12))], format="csr", dtype=np.float32)
+    losses: list[float] = []
+    users, items, bias = ops.cuda.bpr(blocks, 8, n_epochs=40, callback=lambda _, loss: losses.append(loss))
+    scores = users.numpy() @ items.numpy().T + bias.numpy()
+    assert losses[-1] < 0.3 * losses[0]
+    assert (scores[:40, :12].min(axis=1) > scores[:40, 12:].max(axis=1)).all()
+
+
+def test_torch_tensors_are_used_where_they_are(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    items, queries = skewed(rng, 50_000, 32), rng.normal(size=(64, 32)).astype(np.float32)
+    want = ops.topk(queries, items, 10)
+    side = torch.cuda.Stream()
+    for stream in (torch.cuda.default_stream(), side):
+        with torch.cuda.stream(stream):
+            index = ops.cuda.ItemIndex(torch.from_numpy(items).cuda(), stream=stream.cuda_stream)
+            found, scores = index.topk(torch.from_numpy(queries).cuda(), 10, stream=stream.cuda_stream)
+            assert torch.from_dlpack(found).device.type == "cuda"
+            np.testing.assert_array_equal(torch.from_dlpack(found).cpu().numpy(), want.indices)
+            np.testing.assert_allclose(torch.from_dlpack(scores).cpu().numpy(), want.scores, rtol=1e-6)
+    with pytest.raises(Exception, match="float32"):
+        index.topk(torch.zeros(1, 32, dtype=torch.float64, device="cuda"), 1)
+    with pytest.raises(Exception, match="contiguous"):
+        index.topk(torch.zeros(32, 4, device="cuda").T, 1)
+
+
+def test_what_is_refused(rng: np.random.Generator) -> None:
+    items = rng.normal(size=(10, 3)).astype(np.float32)
+    with pytest.raises(DataError, match="row 4"):
+        ops.cuda.ItemIndex(np.where(np.arange(30).reshape(10, 3) == 13, np.nan, items))
+    index = ops.cuda.ItemIndex(items)
+    with pytest.raises(DataError, match="deny"):
+        index.topk(items, 2, deny=[10])
+    with pytest.raises(ConfigError, match="k must be"):
+        index.topk(items, 0)
+    with pytest.raises(ConfigError, match="metric"):
+        ops.cuda.ItemIndex(items, metric="cos")
+    with pytest.raises(DeviceError, match="cuda:99"):
+        ops.cuda.ItemIndex(items, device="cuda:99")
+
+
+def test_the_stub_names_what_the_module_has() -> None:
+    module = importlib.import_module("recsys_core._cuda")
+    stub = ast.parse(Path(recsys_core.__file__).with_name("_cuda.pyi").read_text())
+    functions = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    classes = {node.name for node in stub.body if isinstance(node, ast.ClassDef)} - {"DeviceInfo", "CudaState"}
+    assert functions | classes == {name for name in vars(module) if not name.startswith("_")}
+    assert _core is not module
