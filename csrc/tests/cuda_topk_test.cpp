@@ -71,7 +71,9 @@ struct Case {
     if (allow) filters.allow = *allow;
     filters.deny = deny;
     Answer answer(n_queries, k);
-    const ItemIndex index({items.data(), n_items, d}, bias, metric);
+    std::optional<std::span<const float>> item_bias;
+    if (!bias.empty()) item_bias = bias;
+    const ItemIndex index({items.data(), n_items, d}, item_bias, metric);
     topk(index, {queries.data(), n_queries, d}, filters, 1,
          {{answer.indices.data(), n_queries, k}, {answer.scores.data(), n_queries, k}}, Method::float32);
     for (float& score : answer.scores) score += 0.0F;  // -0 is 0 on a device

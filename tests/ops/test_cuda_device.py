@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 import recsys_core
 from recsys_core import _core, ops
-from recsys_core.errors import ConfigError, DataError, DeviceError
+from recsys_core.errors import ConfigError, DataError, DeviceError, DTypeError
 
 PROBLEM = ops.cuda_state().problem
 
@@ -147,6 +147,8 @@ def test_what_is_refused(rng: np.random.Generator) -> None:
     index = ops.cuda.ItemIndex(items)
     with pytest.raises(DataError, match="deny"):
         index.topk(items, 2, deny=[10])
+    with pytest.raises(DTypeError, match="ask on the CPU"):
+        index.topk(items, 2, allow=sp.eye_array(10, format="csr"))
     with pytest.raises(ConfigError, match="k must be"):
         index.topk(items, 0)
     with pytest.raises(ConfigError, match="metric"):
