@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -48,10 +48,10 @@ def cells(evaluation: Evaluation) -> str:
 
 def measure(data: str, name: str, n_trials: int, folder: Path) -> str:
     split = SPLITS[data](load_dataset(data))
-    started = time.perf_counter()
 
     def shown(trial: Trial) -> None:
-        print(f"  {data} {name} {trial.number} {trial.state} {trial.value} {trial.seconds:.1f} s", flush=True)
+        text = f"  {data} {name} {trial.number} {trial.state} {trial.value} {trial.seconds:.1f} s"
+        print(text, file=sys.stderr, flush=True)
 
     tuning = tune(
         name,
@@ -61,7 +61,6 @@ def measure(data: str, name: str, n_trials: int, folder: Path) -> str:
         study=folder / f"{data}-{name}.db",
         on_trial=shown,
     )
-    seconds = time.perf_counter() - started
     (folder / f"{data}-{name}.json").write_text(json.dumps(tuning.best_settings, indent=2), encoding="utf-8")
     default, tuned = (
         evaluate(create(name, **settings).fit(split.train), split, k=10, metrics=METRICS)
@@ -69,7 +68,6 @@ def measure(data: str, name: str, n_trials: int, folder: Path) -> str:
     )
     settings = ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
                          for key, value in tuning.best_settings.items())  # fmt: skip
-    print(f"  {data} {name}: {len(tuning.trials)} trials, {tuning.counts}, {seconds:.0f} s", flush=True)
     return f"| {name} | {default.values['ndcg@10']:.4f} | {cells(tuned)} | {len(tuning.trials)} | {settings} |"
 
 
@@ -82,11 +80,11 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for data in options.data:
-        rows = [measure(data, name, options.trials, options.output) for name in options.models]
-        print(f"\n{data}, recsys_core {recsys_core.__version__}, {options.trials} trials")
+        print(f"\n{data}, recsys_core {recsys_core.__version__}")
         print("| model | NDCG@10, default | NDCG@10, tuned (95%) | recall@10 | coverage@10 | trials | settings |")
         print("|---|---|---|---|---|---|---|")
-        print("\n".join(rows), flush=True)
+        for name in options.models:
+            print(measure(data, name, options.trials, options.output), flush=True)
 
 
 if __name__ == "__main__":

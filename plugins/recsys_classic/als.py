@@ -243,7 +243,8 @@ class Als(FactorRecommender):
     def _fold_in(self, factors: FloatArray) -> FoldIn:
         """How a row is solved when the other side's factors are held."""
         weight, alpha = self.config.unobserved_weight, self.config.alpha
-        gram = weight * (factors.T.astype(np.float64) @ factors)
+        double = factors.astype(np.float64)
+        gram = weight * (double.T @ double)  # of one type, which BLAS knows; NumPy is a hundred times slower on two
         gram.flat[:: len(gram) + 1] += self.config.regularization
         return FoldIn(gram.astype(np.float32), confidence=(1.0 - weight, alpha), target=(1.0, alpha))
 
@@ -255,12 +256,16 @@ class Als(FactorRecommender):
         ``expected`` is where the regularization pulls the rows; the origin if None.
         """
         fold_in = self._fold_in(factors if had is None else factors[had])
+        offset = None
         if expected is not None:
-            # lambda ||x - m||^2 adds lambda m to the right side.  An entry of weight 0 has confidence 0 and target 1:
-            # it adds the vector that it points at, and nothing to the matrix.
+            # lambda ||x - m||^2 adds lambda m to the right side: one more entry a row, of the vector lambda m, with a
+            # weight whose confidence is 0, so that the matrix does not change, and an offset that makes its target 1.
             n_rows = rows.shape[0]
-            own = (np.zeros(n_rows, np.float32), np.arange(n_rows), np.arange(n_rows + 1))
+            weight = -fold_in.confidence[0] / fold_in.confidence[1]
+            own = (np.full(n_rows, weight, np.float32), np.arange(n_rows), np.arange(n_rows + 1))
             rows = sp.hstack([rows, sp.csr_matrix(own, shape=(n_rows, n_rows))], format="csr")
+            offset = np.zeros(len(factors) + n_rows, np.float32)
+            offset[len(factors) :] = fold_in.target[0] + fold_in.target[1] * weight - 1.0
             factors = np.vstack([factors, np.float32(self.config.regularization) * expected])
         return ops.solve_rows(
             rows,
@@ -268,6 +273,7 @@ class Als(FactorRecommender):
             prior=fold_in.prior,
             confidence=fold_in.confidence,
             target=fold_in.target,
+            item_offset=offset,
             n_threads=self.config.n_threads,
         )
 
