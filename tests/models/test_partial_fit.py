@@ -98,7 +98,7 @@ def test_what_counts_is_updated_exactly(name: str, settings: dict) -> None:
 
 
 def test_the_first_interactions_are_fitted() -> None:
-    model = create("als", n_factors=2).partial_fit(OLD)
+    model = create("als", n_factors=2, regularization=0.1).partial_fit(OLD)
     assert model.users == OLD.users
 
 
@@ -117,7 +117,7 @@ def test_a_decay_cannot_be_updated() -> None:
 
 
 def test_what_is_no_interactions_is_refused() -> None:
-    model = create("als", n_factors=2).fit(OLD)
+    model = create("als", n_factors=2, regularization=0.1).fit(OLD)
     with pytest.raises(DTypeError, match="expected Interactions, got DataFrame"):
         model.partial_fit(NEW.to_frame())
     with pytest.raises(DTypeError, match="expected string ids"):
