@@ -129,7 +129,7 @@ def test_the_networks_have_the_formulas_of_their_docstrings():
     torch.nn.init.normal_(unit.distance_bias)
     silu = torch.nn.functional.silu
     u, v, q, k = silu(unit.project_in(unit.norm(x)))[0].chunk(4, dim=1)
-    bias = torch.tensor([[unit.distance_bias[0, abs(s - t)] for t in range(4)] for s in range(4)])
+    bias = torch.stack([torch.stack([unit.distance_bias[0, abs(s - t)] for t in range(4)]) for s in range(4)])
     weights = silu(q @ k.T + bias).tril() / 9
     expected = x[0] + unit.project_out(unit.attended_norm(weights @ v) * u)
     torch.testing.assert_close(unit(x, allowed)[0], expected)
