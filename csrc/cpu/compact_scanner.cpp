@@ -13,7 +13,12 @@ constexpr std::int64_t block_items = CompactItems::block_items;
 constexpr float minus_infinity = TopSelector::initial_threshold;
 constexpr std::int64_t overrun = 16;  // entries that a kernel may write behind the last
 
-std::int64_t interval(std::int64_t k) { return std::max<std::int64_t>(64, k); }
+// Items found between two selections.
+std::int64_t interval(std::int64_t k) { return std::max<std::int64_t>(16, k); }
+
+// Up to so many, the likeliest are scored at every selection: an exact threshold ends the scan sooner than a bound of
+// it.
+constexpr std::int64_t few_results = 32;
 
 // As an integer that orders as scores do, then as ranks_before breaks ties.
 std::int64_t key_of(const Candidate& candidate) {
@@ -136,7 +141,11 @@ void CompactScanner::close_finished(std::int64_t b) {
 // Makes room, at least for a block more.
 void CompactScanner::select(Open& open, bool coarse) {
   const CompactQuery& compact = open.encoded.compact;
-  tighten(open);
+  const float reached = tighten(open);
+  if (problem_.k <= few_results) {
+    rescore(open, reached);
+    tighten(open);
+  }
   if (coarse || compact.n_found > roomy_) refine(open);
   if (compact.n_found > roomy_) cut(open);
   open.n_selecting = compact.n_found + (coarse ? compact_batch : interval(problem_.k));
