@@ -176,9 +176,9 @@ def test_a_bundle_answers_without_torch(name, tmp_path):
     expected = model.recommend([0, 1, 2], k=3)["item_id"].to_list()
     script = textwrap.dedent(f"""
         import sys
-        from recsys_core.runtime import Runtime
-        runtime = Runtime.load({str(tmp_path / "bundle")!r})
-        print(runtime.recommend([0, 1, 2], k=3)["item_id"].to_list())
+        from recsys_core import runtime
+        loaded = runtime.load({str(tmp_path / "bundle")!r})
+        print(loaded.recommend([0, 1, 2], k=3)["item_id"].to_list())
         assert "torch" not in sys.modules
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

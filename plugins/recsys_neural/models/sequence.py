@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from recsys_core import Config, DotForm, Interactions, Recommender
+from recsys_core import Config, DotForm, Interactions
+from recsys_neural.models.trained import TrainedRecommender
 from recsys_neural.networks.sequence import SequenceEncoder, encode_histories
-from recsys_neural.training import (
-    EpochReport,
-    HeldOut,
-    ItemLoss,
-    LossConfig,
-    SequenceBatches,
-    Task,
-    Trainer,
-    fit_held_out,
-)
+from recsys_neural.training import HeldOut, ItemLoss, LossConfig, SequenceBatches, Task, Trainer
 
 if TYPE_CHECKING:
     from recsys_core.data import Histories
@@ -63,7 +55,7 @@ class NextItemObjective(nn.Module):
         return loss * (len(states) / self.mean_positions)
 
 
-class SequenceRecommender(Recommender):
+class SequenceRecommender(TrainedRecommender):
     """Base of models that predict the next item from the sequence of those before.
 
     A subclass names its config and builds a network that maps the vectors of a sequence to as many others, each of
@@ -71,19 +63,12 @@ class SequenceRecommender(Recommender):
 
     Attributes
     ----------
-    callbacks
-        Called with an :class:`~recsys_neural.training.EpochReport` after each epoch; set it before ``fit``.
-    curve_
-        One report an epoch of the training with validation.
-    best_epoch_
-        The epoch that validated best, or the last one without validation.
     item_factors_
         float32 (n_items, n_factors).
     """
 
     config_class: ClassVar[type[Config]] = SequenceConfig
     config: SequenceConfig
-    callbacks: Sequence[Callable[[EpochReport], object]] = ()
 
     @abstractmethod
     def build_network(self) -> nn.Module:
@@ -93,13 +78,13 @@ class SequenceRecommender(Recommender):
         """Train the encoder, and export it."""
         from recsys_core.export import encoder_from_torch
 
-        encoder = self.fit_encoder(interactions, progress).cpu()
+        encoder = self.fit_encoder(interactions, progress)
         item_factors = encoder.item_factors.detach().numpy().copy()
         exported = encoder_from_torch(encoder, max_length=self.config.max_length, item_factors=item_factors)
         return DotForm(item_factors, encoder=exported)
 
     def fit_encoder(self, interactions: Interactions, progress: Progress) -> SequenceEncoder:
-        """Train, and return the torch module in evaluation mode, on the device that it was trained on.
+        """Train, and return the torch module, on the CPU and in evaluation mode.
 
         Parameters
         ----------
@@ -109,7 +94,17 @@ class SequenceRecommender(Recommender):
             Called as ``progress(done, total)``.
         """
         settings = self.config
-        trainer = Trainer(settings, self.callbacks)
+        if interactions.histories().lengths.max(initial=0) < 2:
+            warnings.warn(
+                "interactions: nobody has two items, so there is no next item to learn from; the model is left as it "
+                "was initialized.",
+                UserWarning,
+                stacklevel=4,
+            )
+            with Trainer(settings).seeded():
+                encoder = SequenceEncoder(interactions.n_items, settings.n_factors, self.build_network())
+            self.curve_, self.best_epoch_ = (), 0
+            return encoder.eval()
 
         def make_task(histories: Histories, held_out: HeldOut | None) -> Task[NextItemObjective]:
             batches = SequenceBatches(histories, max_length=settings.max_length, batch_size=settings.batch_size)
@@ -118,15 +113,14 @@ class SequenceRecommender(Recommender):
 
             def validate() -> float:
                 held = cast("HeldOut", held_out)
-                queries = encode_histories(encoder, held.histories, settings.max_length, trainer.device)
+                device = encoder.item_factors.device
+                queries = encode_histories(encoder, held.histories, settings.max_length, device)
                 factors = encoder.item_factors.detach().float().cpu().numpy()
                 return held.ndcg(queries, factors, n_threads=settings.n_threads)
 
             return Task(objective, batches, None if held_out is None else validate)
 
-        objective, result = fit_held_out(trainer, interactions.histories(), interactions.n_items, make_task, progress)
-        self.curve_, self.best_epoch_ = result.curve, result.best_epoch
-        return objective.encoder
+        return self.train(interactions, make_task, progress).encoder
 
     @property
     def item_factors_(self) -> FloatArray:
