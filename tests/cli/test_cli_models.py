@@ -45,7 +45,7 @@ def test_show_lists_every_setting(recsys) -> None:
         "range": ">= 1",
         "description": config.model_fields["n_factors"].description,
     }
-    assert by_name["solver"]["type"] == '"auto" | "cholesky" | "cg"'
+    assert by_name["solver"]["type"] == '"auto" | "cholesky" | "cg" | "subspace"'
     text = recsys("models", "show", "als").stdout
     assert re.search(r"n_factors\s+integer\s+64\s+>= 1", text)
 
