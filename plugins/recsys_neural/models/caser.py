@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from recsys_core.models import SearchRange
 from recsys_neural.models.sequence import SequenceConfig, SequenceRecommender
 from recsys_neural.networks.convolution import ConvolutionNetwork
 
@@ -13,8 +16,10 @@ __all__ = ["Caser", "CaserConfig"]
 class CaserConfig(SequenceConfig):
     """Settings of :class:`Caser`."""
 
-    window: int = Field(5, ge=1, description="Newest items that the filters see.")
-    n_horizontal: int = Field(16, ge=1, description="Horizontal filters of each height from 1 to window.")
+    window: Annotated[int, SearchRange(2, 10)] = Field(5, ge=1, description="Newest items that the filters see.")
+    n_horizontal: Annotated[int, SearchRange(4, 64, log=True)] = Field(
+        16, ge=1, description="Horizontal filters of each height from 1 to window."
+    )
     n_vertical: int = Field(4, ge=1, description="Vertical filters.")
 
 

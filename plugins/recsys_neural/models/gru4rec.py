@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from recsys_core.models import SearchRange
 from recsys_neural.models.sequence import SequenceConfig, SequenceRecommender
 from recsys_neural.networks.gru import GruNetwork
 
@@ -13,7 +16,7 @@ __all__ = ["Gru4rec", "Gru4recConfig"]
 class Gru4recConfig(SequenceConfig):
     """Settings of :class:`Gru4rec`."""
 
-    n_units: int = Field(128, ge=1, description="Length of the state.")
+    n_units: Annotated[int, SearchRange(64, 512, log=True)] = Field(128, ge=1, description="Length of the state.")
     n_layers: int = Field(1, ge=1, description="Recurrent layers.")
 
 

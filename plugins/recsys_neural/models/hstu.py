@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from recsys_core.models import SearchRange
 from recsys_neural.models.sequence import SequenceConfig, SequenceRecommender
 from recsys_neural.networks.hstu import HstuNetwork
 
@@ -15,7 +16,7 @@ __all__ = ["Hstu", "HstuConfig"]
 class HstuConfig(SequenceConfig):
     """Settings of :class:`Hstu`."""
 
-    n_blocks: int = Field(2, ge=1, description="Units.")
+    n_blocks: Annotated[int, SearchRange(1, 4)] = Field(2, ge=1, description="Units.")
     n_heads: int = Field(1, ge=1, description="Heads of each; a divisor of n_factors.")
 
     @model_validator(mode="after")

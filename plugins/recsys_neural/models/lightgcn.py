@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,7 +14,7 @@ from torch.nn import functional
 from recsys_core import DotForm, Interactions
 from recsys_core.data import Histories
 from recsys_core.export import encoder_from_torch
-from recsys_core.models import Progress
+from recsys_core.models import Progress, SearchRange
 from recsys_core.types import CSR, FloatArray
 from recsys_neural.models.bag import HistoryBag
 from recsys_neural.models.trained import TrainedRecommender
@@ -33,12 +33,20 @@ __all__ = ["LightGcn", "LightGcnConfig"]
 class LightGcnConfig(LossConfig):
     """Settings of :class:`LightGcn`."""
 
-    n_factors: int = Field(64, ge=1, description="Length of a user's or an item's vector.")
-    n_layers: int = Field(3, ge=0, description="Steps of propagation; 0 is a matrix factorization.")
-    regularization: float = Field(1e-4, ge=0, description="Lambda, of the vectors that a step is about.")
+    n_factors: Annotated[int, SearchRange(32, 256, log=True)] = Field(
+        64, ge=1, description="Length of a user's or an item's vector."
+    )
+    n_layers: Annotated[int, SearchRange(1, 4)] = Field(
+        3, ge=0, description="Steps of propagation; 0 is a matrix factorization."
+    )
+    regularization: Annotated[float, SearchRange(1e-6, 1e-2, log=True)] = Field(
+        1e-4, ge=0, description="Lambda, of the vectors that a step is about."
+    )
     max_length: int = Field(1000, ge=1, description="Events of a stranger's history that are read, the newest.")
     batch_size: int = Field(2048, ge=1, description="Events in a step, over all processes.")
-    learning_rate: float = Field(5e-3, gt=0, description="Largest step of AdamW.")
+    learning_rate: Annotated[float, SearchRange(1e-4, 5e-2, log=True)] = Field(
+        5e-3, gt=0, description="Largest step of AdamW."
+    )
     loss: Loss = Field("sampled_softmax", description="What is minimized; the paper's is bpr with one negative.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsys_core import DotForm, Interactions
 from recsys_core.data import Histories
 from recsys_core.export import encoder_from_torch
-from recsys_core.models import Progress
+from recsys_core.models import Progress, SearchRange
 from recsys_core.types import FloatArray
 from recsys_neural.models.bag import HistoryBag
 from recsys_neural.models.trained import TrainedRecommender
@@ -25,9 +25,15 @@ class MultVaeConfig(TrainingConfig):
     """Settings of :class:`MultVae`."""
 
     n_hidden: int = Field(600, ge=1, description="Width of the hidden layers; the items' vectors have this length.")
-    n_latent: int = Field(200, ge=1, description="Length of the latent vector.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Share of a history's items that training leaves out.")
-    beta: float = Field(0.2, ge=0, description="Weight of the KL divergence after annealing.")
+    n_latent: Annotated[int, SearchRange(50, 400, log=True)] = Field(
+        200, ge=1, description="Length of the latent vector."
+    )
+    dropout: Annotated[float, SearchRange(0.2, 0.7)] = Field(
+        0.5, ge=0, lt=1, description="Share of a history's items that training leaves out."
+    )
+    beta: Annotated[float, SearchRange(0.05, 1.0)] = Field(
+        0.2, ge=0, description="Weight of the KL divergence after annealing."
+    )
     anneal_steps: int = Field(2000, ge=0, description="Steps in which that weight rises from 0.")
     max_length: int = Field(1000, ge=1, description="Events of a history that are read, the newest.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -11,7 +13,7 @@ from torch.nn import functional
 from recsys_core import Interactions
 from recsys_core.data import Histories
 from recsys_core.export import scorer_from_torch
-from recsys_core.models import PairForm, Progress
+from recsys_core.models import PairForm, Progress, SearchRange
 from recsys_core.types import CSR
 from recsys_neural.models.trained import TrainedRecommender
 from recsys_neural.training import HeldOut, RowBatches, Task, TrainingConfig
@@ -22,11 +24,17 @@ __all__ = ["NeuMf", "NeuMfConfig"]
 class NeuMfConfig(TrainingConfig):
     """Settings of :class:`NeuMf`."""
 
-    n_factors: int = Field(32, ge=1, description="Length of the vectors of the factorization, and of the perceptron's.")
+    n_factors: Annotated[int, SearchRange(8, 128, log=True)] = Field(
+        32, ge=1, description="Length of the vectors of the factorization, and of the perceptron's."
+    )
     hidden: tuple[int, ...] = Field((64, 32), min_length=1, description="Widths of the perceptron's layers.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Share of the numbers that training leaves out of a layer.")
-    n_negatives: int = Field(4, ge=1, description="Items drawn for each event.")
-    regularization: float = Field(1e-5, ge=0, description="Lambda, of the vectors that a step is about.")
+    dropout: Annotated[float, SearchRange(0.0, 0.5)] = Field(
+        0.1, ge=0, lt=1, description="Share of the numbers that training leaves out of a layer."
+    )
+    n_negatives: Annotated[int, SearchRange(1, 10)] = Field(4, ge=1, description="Items drawn for each event.")
+    regularization: Annotated[float, SearchRange(1e-7, 1e-3, log=True)] = Field(
+        1e-5, ge=0, description="Lambda, of the vectors that a step is about."
+    )
     batch_size: int = Field(1024, ge=1, description="Events in a step, over all processes.")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from recsys_core import Config, DotForm, Interactions
+from recsys_core.models import SearchRange
 from recsys_neural.models.trained import TrainedRecommender
 from recsys_neural.networks.sequence import SequenceEncoder, encode_histories
 from recsys_neural.training import HeldOut, ItemLoss, LossConfig, SequenceBatches, Task, Trainer
@@ -25,9 +26,13 @@ __all__ = ["NextItemObjective", "SequenceConfig", "SequenceRecommender"]
 class SequenceConfig(LossConfig):
     """Settings of every sequence model."""
 
-    n_factors: int = Field(64, ge=1, description="Length of an item's or a user's vector.")
+    n_factors: Annotated[int, SearchRange(32, 256, log=True)] = Field(
+        64, ge=1, description="Length of an item's or a user's vector."
+    )
     max_length: int = Field(50, ge=1, description="Newest items of a history that are read.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="Share of values dropped while training.")
+    dropout: Annotated[float, SearchRange(0.0, 0.6)] = Field(
+        0.2, ge=0, lt=1, description="Share of values dropped while training."
+    )
 
 
 class NextItemObjective(nn.Module):

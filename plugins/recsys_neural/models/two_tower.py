@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from recsys_core import DotForm, Interactions
 from recsys_core.data import Histories
 from recsys_core.errors import ConfigError, DataError, NotFittedError
 from recsys_core.export import encoder_from_torch
-from recsys_core.models import Progress
+from recsys_core.models import Progress, SearchRange
 from recsys_core.types import FloatArray
 from recsys_neural.encoders import EncoderChoice, EntityInputs, FeaturePreparation, build_encoder
 from recsys_neural.models.towers import ItemTower, TwoTowerObjective, UserTower
@@ -32,12 +32,16 @@ class TwoTowerConfig(TrainingConfig):
     batch_size: int = Field(512, ge=1, description="Events in a step, over all processes; the others are negatives.")
     user_encoder: EncoderChoice = Field("attention", description="Encoder of users: a name, or {name, settings}.")
     item_encoder: EncoderChoice = Field("mlp", description="Encoder of items: a name, or {name, settings}.")
-    n_factors: int = Field(64, ge=1, description="Length of a user's or an item's vector.")
+    n_factors: Annotated[int, SearchRange(32, 256, log=True)] = Field(
+        64, ge=1, description="Length of a user's or an item's vector."
+    )
     max_length: int = Field(50, ge=1, description="Events of a history that are read, the newest.")
-    temperature: float = Field(0.1, gt=0, description="What scores are divided by.")
+    temperature: Annotated[float, SearchRange(0.03, 0.5, log=True)] = Field(
+        0.1, gt=0, description="What scores are divided by."
+    )
     normalize: bool = Field(True, description="Whether vectors have length 1, so that scores are cosines.")
     item_ids: bool = Field(True, description="Whether each item has a learned vector beside its features.")
-    id_dropout: float = Field(
+    id_dropout: Annotated[float, SearchRange(0.0, 0.5)] = Field(
         0.1,
         ge=0,
         le=1,

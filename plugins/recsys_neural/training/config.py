@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from recsys_core import Config
+from recsys_core.models import SearchRange
 
 __all__ = ["Loss", "LossConfig", "Precision", "Schedule", "TrainingConfig"]
 
 Loss: TypeAlias = Literal["cross_entropy", "sampled_softmax", "gbce", "bce", "bpr"]
 Schedule: TypeAlias = Literal["constant", "linear", "cosine"]
 Precision: TypeAlias = Literal["auto", "float32", "bf16"]
+_SAMPLED: dict[str, tuple[Loss, ...]] = {"loss": ("sampled_softmax", "gbce", "bce", "bpr")}
 
 
 class TrainingConfig(Config):
@@ -20,7 +22,9 @@ class TrainingConfig(Config):
 
     n_epochs: int = Field(100, ge=1, description="Passes over the training data, at most.")
     batch_size: int = Field(128, ge=1, description="Users in a step, over all processes.")
-    learning_rate: float = Field(1e-3, gt=0, description="Largest step of AdamW.")
+    learning_rate: Annotated[float, SearchRange(1e-4, 1e-2, log=True)] = Field(
+        1e-3, gt=0, description="Largest step of AdamW."
+    )
     weight_decay: float = Field(0.0, ge=0, description="Decoupled decay of matrices; biases and norms have none.")
     schedule: Schedule = Field("constant", description="The learning rate after the warm-up; the others fall to 0.")
     warmup_steps: int = Field(0, ge=0, description="Steps in which the learning rate rises from 0.")
@@ -45,7 +49,9 @@ class LossConfig(TrainingConfig):
     """Training by one of the losses over items."""
 
     loss: Loss = Field("cross_entropy", description="What is minimized.")
-    n_negatives: int = Field(256, ge=1, description="Items drawn for the sampled losses.")
+    n_negatives: Annotated[int, SearchRange(32, 2048, log=True, when=_SAMPLED)] = Field(
+        256, ge=1, description="Items drawn for the sampled losses."
+    )
     shared_negatives: bool = Field(
         True, description="Draw them once a step for all positions, which costs one matrix product; or anew for each."
     )
