@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
 #include "bindings/interruptible.hpp"
+#include "recsys/item_index_arrays.hpp"
 #include "recsys/topk.hpp"
 
 namespace recsys::bindings {
@@ -98,6 +100,103 @@ std::optional<std::span<const float>> bias_view(const std::optional<py::array>& 
   return vector_view<float>(*item_bias, "item_bias");
 }
 
+// Named arrays, each in parts of one dimension that follow one another.
+using NamedParts = std::map<std::string, std::vector<py::array>>;
+using NamedArrays = std::map<std::string, py::array>;
+
+NamedParts give_arrays(std::shared_ptr<const ItemIndex> index, bool compact) {
+  struct Kept {
+    std::shared_ptr<const ItemIndex> index;
+    ItemIndexArrays arrays;
+  };
+  auto kept = std::make_unique<Kept>();
+  kept->index = std::move(index);
+  {
+    const Interruptible interruptible;
+    kept->arrays = kept->index->arrays(compact);
+  }
+  const ItemIndexArrays& arrays = kept->arrays;
+  const py::capsule owner(kept.get(), [](void* held) { delete static_cast<Kept*>(held); });
+  kept.release();
+
+  NamedParts named;
+  const auto add = [&]<typename T>(const char* name, std::span<const T> values) {
+    py::array_t<T> array(static_cast<py::ssize_t>(values.size()), values.data(), owner);
+    array.attr("setflags")(py::arg("write") = false);
+    named[name].push_back(std::move(array));
+  };
+  const auto add_numbers = [&](const char* name, const std::vector<double>& values) {
+    add(name, std::span<const double>(values));
+  };
+  named["factors"];
+  for (const auto& part : arrays.factors) add("factors", part);
+  if (arrays.bias) {
+    named["bias"];
+    for (const auto& part : *arrays.bias) add("bias", part);
+  }
+  if (!arrays.present.empty()) add("present", arrays.present);
+  if (arrays.compact) {
+    add("compact.codes", arrays.compact->codes);
+    if (!arrays.compact->coarse_codes.empty()) {
+      add("compact.coarse_codes", arrays.compact->coarse_codes);
+      add_numbers("compact.coarse_bounds", arrays.compact->coarse_bounds);
+    }
+    add("compact.rows", arrays.compact->rows);
+    if (arrays.bias) add("compact.bias", arrays.compact->bias);
+    add("compact.items", arrays.compact->items);
+    add("compact.positions", arrays.compact->positions);
+    add_numbers("compact.bounds", arrays.compact->bounds);
+    add_numbers("compact.norm_from", arrays.compact->norm_from);
+    add_numbers("compact.bias_from", arrays.compact->bias_from);
+    add_numbers("compact.limits", arrays.compact->limits);
+  }
+  return named;
+}
+
+// Keeps a Python object until the core, which may be on any thread and without the GIL, lets go of it.
+std::shared_ptr<const void> keep(py::object object) {
+  return {new py::object(std::move(object)), [](py::object* held) {
+            const py::gil_scoped_acquire acquire;
+            delete held;
+          }};
+}
+
+std::unique_ptr<LiveIndex> take_arrays(std::int64_t n_items, std::int64_t n_factors, const std::string& metric,
+                                       const NamedArrays& named) {
+  const auto get = [&]<typename T>(const char* name, std::span<const T>& into) {
+    if (const auto found = named.find(name); found != named.end()) into = vector_view<T>(found->second, name);
+  };
+  const auto copy = [&](const char* name, std::vector<double>& into) {
+    std::span<const double> values;
+    get(name, values);
+    into.assign(values.begin(), values.end());
+  };
+  ItemIndexArrays arrays;
+  arrays.n_items = n_items;
+  arrays.n_factors = n_factors;
+  arrays.metric = parse_metric(metric);
+  get("factors", arrays.factors.emplace_back());
+  if (named.contains("bias")) get("bias", arrays.bias.emplace().emplace_back());
+  get("present", arrays.present);
+  if (named.contains("compact.codes")) {
+    CompactArrays& compact = arrays.compact.emplace();
+    get("compact.codes", compact.codes);
+    get("compact.coarse_codes", compact.coarse_codes);
+    get("compact.rows", compact.rows);
+    get("compact.bias", compact.bias);
+    get("compact.items", compact.items);
+    get("compact.positions", compact.positions);
+    copy("compact.bounds", compact.bounds);
+    copy("compact.coarse_bounds", compact.coarse_bounds);
+    copy("compact.norm_from", compact.norm_from);
+    copy("compact.bias_from", compact.bias_from);
+    copy("compact.limits", compact.limits);
+  }
+  arrays.owner = keep(py::cast(named));
+  const Interruptible interruptible;
+  return std::make_unique<LiveIndex>(ItemIndex::from_arrays(arrays));
+}
+
 void bind_item_index(py::module_& module) {
   py::class_<LiveIndex>(module, "ItemIndex")
       .def(py::init(
@@ -158,6 +257,11 @@ void bind_item_index(py::module_& module) {
             self.change([&](const ItemIndex& index) { return index.removed(at); });
           },
           py::arg("rows"))
+      .def(
+          "arrays", [](const LiveIndex& self, bool compact) { return give_arrays(self.current(), compact); },
+          py::arg("compact"))
+      .def_static("from_arrays", &take_arrays, py::arg("n_items"), py::arg("n_factors"), py::arg("metric"),
+                  py::arg("arrays"))
       .def("without_removed", [](const LiveIndex& self) {
         std::vector<std::int64_t> kept;
         auto fresh = [&] {

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 namespace recsys::cpu {
 
-CompactCopy::CompactCopy(const ItemIndex& index) : items_(std::make_shared<const CompactItems>(index)) {
+CompactCopy::CompactCopy(const ItemIndex& index) : CompactCopy(index, std::make_shared<const CompactItems>(index)) {}
+
+CompactCopy::CompactCopy(const ItemIndex& index, std::shared_ptr<const CompactItems> items) : items_(std::move(items)) {
   if (index.n_removed() == 0) return;
   for (std::int64_t item = 0; item < index.n_items(); ++item) {
     if (!index.is_present(item)) drop(item);

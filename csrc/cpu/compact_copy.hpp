@@ -20,10 +20,12 @@ class CompactCopy {
  public:
   // Of every item, as it is.
   explicit CompactCopy(const ItemIndex& index);
+  CompactCopy(const ItemIndex& index, std::shared_ptr<const CompactItems> items);
   // What is left of `before` when the rows `changed`, ascending, have other factors, or are new, and others are gone.
   CompactCopy(const CompactCopy& before, std::span<const std::int64_t> changed, std::span<const std::int64_t> removed);
 
   [[nodiscard]] const CompactItems& items() const { return *items_; }
+  [[nodiscard]] std::shared_ptr<const CompactItems> share() const { return items_; }
   // Items of block b that may be found by their codes.
   [[nodiscard]] std::uint64_t word(std::int64_t b) const {
     return words_.empty() ? items_->full_word(b) : words_[static_cast<std::size_t>(b)];

@@ -21,11 +21,10 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b;
 
 }  // namespace
 
-CompactItems::CompactItems(const ItemIndex& index)
-    : n_factors_(index.n_factors()),
-      n_groups_(divide_up(index.n_factors(), 4)),
-      row_stride_(n_groups_ * 4),
-      has_bias_(index.has_bias()) {
+CompactItems::CompactItems(std::int64_t n_factors, bool has_bias)
+    : n_factors_(n_factors), n_groups_(divide_up(n_factors, 4)), row_stride_(n_groups_ * 4), has_bias_(has_bias) {}
+
+CompactItems::CompactItems(const ItemIndex& index) : CompactItems(index.n_factors(), index.has_bias()) {
   const std::int64_t n_items = index.n_items();
   const std::int64_t n_blocks = divide_up(n_items, block_items);
   rows_ = AlignedBuffer<float>(checked_product(n_items, row_stride_));
@@ -59,7 +58,7 @@ CompactItems::CompactItems(const ItemIndex& index)
     bias_from_[at] = bias_from_[at + 1];
     const std::int64_t last = std::min(n_items, (b + 1) * block_items);
     for (std::int64_t position = b * block_items; position < last; ++position) {
-      const std::int64_t item = items_[static_cast<std::size_t>(position)];
+      const std::int64_t item = this->item(position);
       norm_from_[at] = std::max(norm_from_[at], norms_[static_cast<std::size_t>(item)]);
       bias_from_[at] = std::max(bias_from_[at], static_cast<double>(bias_of(index, item)));
       largest_bias_ = std::max(largest_bias_, std::abs(static_cast<double>(bias_of(index, item))));
@@ -124,11 +123,12 @@ void CompactItems::sort_items(const ItemIndex& index) {
   }
   std::sort(order.begin(), order.end(),
             [](const Keyed& a, const Keyed& b) { return a.key > b.key || (a.key == b.key && a.item < b.item); });
-  positions_.resize(static_cast<std::size_t>(n_items));
-  items_.assign(static_cast<std::size_t>(n_blocks() * block_items), -1);
+  positions_ = AlignedBuffer<std::int32_t>(n_items);
+  items_ = AlignedBuffer<std::int32_t>(n_blocks() * block_items);
+  std::fill_n(items_.data(), items_.size(), -1);
   for (std::size_t position = 0; position < order.size(); ++position) {
-    items_[position] = order[position].item;
-    positions_[static_cast<std::size_t>(order[position].item)] = static_cast<std::int32_t>(position);
+    items_.data()[position] = order[position].item;
+    positions_.data()[order[position].item] = static_cast<std::int32_t>(position);
   }
 }
 

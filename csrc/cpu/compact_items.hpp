@@ -46,10 +46,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "cpu/kernel_table.hpp"
 #include "recsys/aligned_buffer.hpp"
+#include "recsys/item_index_arrays.hpp"
 #include "recsys/topk.hpp"
 
 namespace recsys::cpu {
@@ -60,6 +62,10 @@ class CompactItems {
   static constexpr std::int64_t max_factors = 4096;  // 4096 * 255 * 127 < 2^27
 
   explicit CompactItems(const ItemIndex& index);
+  // Looks at arrays of the items of `index`, which `owner` keeps.  Throws DataError where a size or an index is wrong;
+  // the other numbers are believed, and wrong ones make for wrong answers.
+  CompactItems(const ItemIndex& index, const CompactArrays& arrays, std::shared_ptr<const void> owner);
+  [[nodiscard]] CompactArrays arrays() const;
 
   [[nodiscard]] std::int64_t n_blocks() const { return static_cast<std::int64_t>(bounds_.size()); }
   [[nodiscard]] std::int64_t n_groups() const { return n_groups_; }
@@ -70,7 +76,7 @@ class CompactItems {
     block.bias = has_bias_ ? bias_.data() + b * block_items : nullptr;
     return block;
   }
-  [[nodiscard]] std::int64_t n_items() const { return static_cast<std::int64_t>(positions_.size()); }
+  [[nodiscard]] std::int64_t n_items() const { return positions_.size(); }
   // The same items in 4 bits a factor, for a few queries, which wait for memory alone.  Only of many items.
   [[nodiscard]] bool has_coarse() const { return coarse_codes_.size() > 0; }
   [[nodiscard]] std::int64_t n_pairs() const { return (n_groups_ + 1) / 2; }
@@ -81,15 +87,15 @@ class CompactItems {
     return block;
   }
   // block * 64 + lane of an item.
-  [[nodiscard]] std::int64_t position(std::int64_t item) const { return positions_[static_cast<std::size_t>(item)]; }
+  [[nodiscard]] std::int64_t position(std::int64_t item) const { return positions_.data()[item]; }
   // One bit for every item there is.
   [[nodiscard]] std::uint64_t full_word(std::int64_t b) const {
-    const std::int64_t n = static_cast<std::int64_t>(positions_.size()) - b * block_items;
+    const std::int64_t n = n_items() - b * block_items;
     return n >= block_items ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1;
   }
   // Factors of the item at a position: those of a block lie together, since queries mostly ask for the same ones.
   [[nodiscard]] const float* row(std::int64_t position) const { return rows_.data() + position * row_stride_; }
-  [[nodiscard]] std::int32_t item(std::int64_t position) const { return items_[static_cast<std::size_t>(position)]; }
+  [[nodiscard]] std::int32_t item(std::int64_t position) const { return items_.data()[position]; }
 
   // Bounds of all items in block b and after it, rounded up.
   [[nodiscard]] double norm_from(std::int64_t b) const { return norm_from_[static_cast<std::size_t>(b)]; }
@@ -100,6 +106,7 @@ class CompactItems {
   [[nodiscard]] bool has_bias() const { return has_bias_; }
 
  private:
+  CompactItems(std::int64_t n_factors, bool has_bias);
   void measure_items(const ItemIndex& index);
   void sort_items(const ItemIndex& index);
   void copy_rows(const ItemIndex& index);
@@ -120,12 +127,13 @@ class CompactItems {
   AlignedBuffer<std::uint8_t> coarse_codes_;  // [n_blocks, n_pairs, 64, 4]
   AlignedBuffer<float> bias_;                 // [n_blocks, 64]
   std::vector<double> norms_;                 // of items, in item order; dropped when built
-  std::vector<std::int32_t> items_;           // at each position; -1 behind the last
-  std::vector<std::int32_t> positions_;
+  AlignedBuffer<std::int32_t> items_;         // at each position; -1 behind the last
+  AlignedBuffer<std::int32_t> positions_;
   std::vector<CompactBlock> bounds_;
   std::vector<CompactBlock> coarse_bounds_;
   std::vector<double> norm_from_;
   std::vector<double> bias_from_;
+  std::shared_ptr<const void> owner_;  // of arrays that are only looked at
 };
 
 // Raises a computed norm, or another sum of non-negative float64 terms, above what it would be without rounding.

@@ -279,9 +279,15 @@ void ItemIndex::adopt_compact(const ItemIndex& before, std::span<const std::int6
   if (adopted->stale().size() > std::max(fewest_stale, static_cast<std::size_t>(n_items_ / 16))) {
     (void)compact();
   } else {
-    std::call_once(compact_->once, [&] { compact_->set(std::move(adopted)); });
+    set_compact(std::move(adopted));
   }
 }
+
+void ItemIndex::set_compact(std::unique_ptr<const cpu::CompactCopy> copy) {
+  std::call_once(compact_->once, [&] { compact_->set(std::move(copy)); });
+}
+
+bool ItemIndex::has_compact() const { return compact_->made.load(std::memory_order_acquire) != nullptr; }
 
 const cpu::CompactCopy& ItemIndex::compact() const {
   std::call_once(compact_->once, [&] { compact_->set(std::make_unique<const cpu::CompactCopy>(*this)); });

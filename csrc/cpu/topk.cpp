@@ -101,7 +101,7 @@ bool compact_expected_faster(const ItemIndex& index, const cpu::Admissible& admi
   }
   ItemIndex::Experience& experience = index.experience();
   const std::int64_t asked = experience.n_asked.fetch_add(n_queries, std::memory_order_relaxed) + n_queries;
-  if (asked < queries_a_copy) return false;
+  if (asked < queries_a_copy && !index.has_compact()) return false;
   // Of data that defeats the bound every query would be scored twice.
   const std::int64_t scanned = experience.n_scanned.load(std::memory_order_relaxed);
   return scanned < 64 || experience.n_given_up.load(std::memory_order_relaxed) < scanned / 8;

@@ -1,8 +1,10 @@
 // Indices that change, against indices built from the same rows, on every level; and operations that are interrupted.
 #include "recsys/item_index.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <random>
 #include <stdexcept>
@@ -11,6 +13,7 @@
 
 #include "recsys/dispatch.hpp"
 #include "recsys/interrupt.hpp"
+#include "recsys/item_index_arrays.hpp"
 #include "recsys/thread_pool.hpp"
 #include "recsys/topk.hpp"
 #include "tests/check.hpp"
@@ -181,6 +184,59 @@ TEST(a_poll_that_throws_ends_the_call_and_leaves_the_pool_usable) {
       CHECK(n_run == 50);
     }
   }
+}
+
+TEST(an_index_of_arrays_that_are_not_its_own_changes_without_writing_to_them) {
+  for (const Metric metric : {Metric::dot, Metric::cosine}) {
+    std::mt19937 random(8);
+    Rows rows{draw(random, 200 * d), draw(random, 200), {}};
+    const ItemIndex saved({rows.factors.data(), 200, d}, rows.bias, metric);
+    const recsys::ItemIndexArrays arrays = saved.arrays(true);
+    CHECK(arrays.factors.size() == 1 && arrays.compact.has_value());
+    const std::vector<float> before(arrays.factors[0].begin(), arrays.factors[0].end());
+    ItemIndex changed = ItemIndex::from_arrays(arrays);
+    CHECK(changed.has_compact());
+    check_same(changed, rows, metric);
+
+    const auto added = draw(random, 150 * d);
+    const auto added_bias = draw(random, 150);
+    const std::vector<std::int64_t> at{3, 199};
+    changed = changed.updated(at, {added.data(), 2, d}, std::span(added_bias).first(2));
+    changed = changed.appended({added.data(), 150, d}, added_bias);
+    for (std::size_t i = 0; i < at.size(); ++i) {
+      std::copy_n(added.begin() + static_cast<std::ptrdiff_t>(i) * d, d, rows.factors.begin() + at[i] * d);
+      rows.bias[static_cast<std::size_t>(at[i])] = added_bias[i];
+    }
+    rows.factors.insert(rows.factors.end(), added.begin(), added.end());
+    rows.bias.insert(rows.bias.end(), added_bias.begin(), added_bias.end());
+    check_same(changed, rows, metric);
+    CHECK(std::equal(before.begin(), before.end(), arrays.factors[0].begin()));
+    CHECK(changed.arrays(false).factors.size() > 1);  // its pages lie apart now
+  }
+}
+
+TEST(arrays_that_do_not_fit_together_are_refused) {
+  std::mt19937 random(9);
+  const auto factors = draw(random, 70 * d);
+  const ItemIndex saved({factors.data(), 70, d}, std::nullopt, Metric::dot);
+  const auto refused = [&](auto&& spoil, const char* message) {
+    recsys::ItemIndexArrays arrays = saved.arrays(true);
+    spoil(arrays);
+    CHECK_THROWS(ItemIndex::from_arrays(arrays), recsys::DataError, message);
+  };
+  const std::vector<std::int32_t> places(128, 70);
+  const std::vector<std::uint32_t> words(3, ~0U);
+  refused([](auto& a) { a.n_items = 129; }, "factors must have");
+  refused([](auto& a) { a.n_items = -1; }, "n_items must lie");
+  refused([](auto& a) { a.n_items = 71; }, "compact.rows must have");
+  refused([](auto& a) { a.n_factors = std::int64_t{1} << 60; }, "too large");
+  refused([](auto& a) { a.factors[0] = a.factors[0].subspan(1); }, "factors must have");
+  refused([](auto& a) { a.bias.emplace(); }, "bias must have");
+  refused([&](auto& a) { a.present = words; }, "behind the last item");
+  refused([&](auto& a) { a.present = std::span(words).first(2); }, "one word for 32 items");
+  refused([&](auto& a) { a.compact->items = places; }, "inverse");
+  refused([&](auto& a) { a.compact->positions = std::span(places).first(70); }, "inverse");
+  refused([](auto& a) { a.compact->norm_from[0] = std::nan(""); }, "norm_from must hold finite");
 }
 
 TEST(a_caller_that_waits_for_a_long_task_polls_too) {

@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
 import recsys_core
+from recsys_core import ops
 from recsys_core.bundle import FORMAT_VERSION
 
 FOLDER = Path(__file__).parent / f"v{FORMAT_VERSION}"
@@ -29,7 +32,15 @@ EVENTS = {
 }
 
 
+def make_index() -> None:
+    items = (np.arange(200 * 5) * 7919 % 23 - 11).reshape(200, 5)
+    index = ops.ItemIndex(items, np.arange(200) % 9)
+    index.remove([7, 100])
+    index.save(FOLDER / "item_index.safetensors")
+
+
 def main() -> None:
+    make_index()
     pairs = [(user, item) for user, items in EVENTS.items() for item in items]
     interactions = recsys_core.Interactions.from_arrays(*map(list, zip(*pairs, strict=True)))
     for name, settings in MODELS.items():

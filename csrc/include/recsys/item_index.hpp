@@ -34,6 +34,8 @@ namespace cpu {
 class CompactCopy;
 }
 
+struct ItemIndexArrays;
+
 class ItemIndex {
  public:
   static constexpr std::int64_t tile_items = 32;
@@ -56,6 +58,14 @@ class ItemIndex {
   [[nodiscard]] ItemIndex removed(std::span<const std::int64_t> rows) const;
   // Of the items that are not removed, numbered anew in their order.
   [[nodiscard]] ItemIndex without_removed() const;
+
+  // What to write to a file; it depends on the items alone, not on how they came to be.  With the compact copy, which
+  // is made where there is none of all items as they are, except of more than 4096 factors.  The arrays live as long
+  // as both the index and their owner.
+  [[nodiscard]] ItemIndexArrays arrays(bool with_compact) const;
+  // An index that looks at such arrays, kept by their owner and never written to; each has to be of one part.
+  // Throws DataError where a size or an index is wrong.  Cost O(n), whatever d is.
+  [[nodiscard]] static ItemIndex from_arrays(const ItemIndexArrays& arrays);
 
   // Indices of the items that are not removed, ascending.
   [[nodiscard]] std::vector<std::int64_t> present_items() const;
@@ -84,6 +94,7 @@ class ItemIndex {
 
   // Made at the first call.
   [[nodiscard]] const cpu::CompactCopy& compact() const;
+  [[nodiscard]] bool has_compact() const;
 
   // What Method::automatic remembers of earlier calls, also of the indices that this one was made from; it decides
   // speed only.
@@ -102,6 +113,7 @@ class ItemIndex {
   ItemIndex(std::int64_t n_factors, Metric metric, bool has_bias);
   // As this one, sharing all of it.
   [[nodiscard]] ItemIndex twin() const;
+  void set_compact(std::unique_ptr<const cpu::CompactCopy> copy);
   void adopt_compact(const ItemIndex& before, std::span<const std::int64_t> changed,
                      std::span<const std::int64_t> removed);
 
