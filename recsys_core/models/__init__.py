@@ -14,6 +14,7 @@ from recsys_core.models.forms import (
     PairScorer,
     StaticForm,
     form_from_state,
+    indexed_part,
 )
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.models.query import OnUnknown
@@ -47,5 +48,6 @@ __all__ = [
     "Update",
     "build_config",
     "form_from_state",
+    "indexed_part",
     "search_space",
 ]

@@ -98,7 +98,8 @@ def load(
         ``"onnx"`` runs the bundle's graph in onnxruntime, as any other language would.  ``"core"`` runs the same
         scoring form on the compiled core, which is faster on large catalogues; items whose scores differ by less than
         the parity tolerance of the manifest may swap places.  A question with allowed items of its own for every
-        query, which a graph has no input for, goes to the core either way.
+        query, which a graph has no input for, goes to the core either way.  Where the bundle holds the item index
+        (``save_bundle(..., with_index=True)``), the core answers from the file where it is mapped.
     n_threads
         Threads of onnxruntime, 0 for all.  They are fixed here; the ``n_threads`` of a request is for the core.
     verify

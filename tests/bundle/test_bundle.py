@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import shutil
 import threading
 from pathlib import Path
@@ -17,8 +18,9 @@ from recsys_core import runtime
 from recsys_core.bundle import FORMAT_VERSION, load_bundle, save_bundle
 from recsys_core.bundle.publish import published_directory
 from recsys_core.data import Histories, IdMap
-from recsys_core.errors import FormatError
+from recsys_core.errors import ConfigError, FormatError
 from recsys_core.models import FittedModel, Provenance, StaticForm
+from recsys_core.ops import ItemIndex
 
 FILES = {"item_ids.json", "manifest.json", "model.onnx", "state.safetensors", "user_ids.json"}
 
@@ -198,3 +200,48 @@ def test_no_pickle_anywhere(fitted: FittedModel, tmp_path) -> None:
     for file in path.iterdir():
         head = file.read_bytes()[:2]
         assert head not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"), file.name
+
+
+@pytest.mark.parametrize("fitted", ["explicit_fold_in", "static", "two_stage_fold_in"], indirect=True)
+def test_a_bundle_with_an_index_answers_the_same(fitted: FittedModel, tmp_path) -> None:
+    plain = runtime.load(save_bundle(fitted, tmp_path / "plain"), backend="core")
+    path = save_bundle(fitted, tmp_path / "indexed", with_index=True)
+    assert {file.name for file in path.iterdir()} == FILES | {"index.safetensors"}
+    indexed = runtime.load(path, backend="core")
+    asked = fitted.users.ids[:9]
+    assert indexed.recommend(asked, k=5).equals(plain.recommend(asked, k=5))
+
+
+@pytest.mark.parametrize("fitted", ["explicit_fold_in"], indirect=True)
+def test_the_index_is_not_built_where_it_is_mapped(fitted: FittedModel, tmp_path, monkeypatch) -> None:
+    path = save_bundle(fitted, tmp_path / "indexed", with_index=True)
+    indexed = runtime.load(path, backend="core")
+    monkeypatch.setattr(ItemIndex, "__init__", lambda *_: pytest.fail("the index was built"))
+    indexed.recommend(fitted.users.ids[:3], k=2)
+    copied = pickle.loads(pickle.dumps(indexed.form))  # what is mapped is not pickled
+    with pytest.raises(pytest.fail.Exception, match="built"):
+        _ = copied.index
+
+
+@pytest.mark.parametrize("fitted", ["explicit_fold_in"], indirect=True)
+def test_an_index_that_does_not_fit_is_refused(fitted: FittedModel, tmp_path) -> None:
+    dense = dataclasses.replace(fitted, form=make_form("dense"))
+    with pytest.raises(ConfigError, match="without one"):
+        save_bundle(dense, tmp_path / "dense", with_index=True)
+    assert not (tmp_path / "dense").exists()
+
+    path = save_bundle(fitted, tmp_path / "indexed", with_index=True)
+    index = path / "index.safetensors"
+    content = index.read_bytes()
+    index.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(FormatError, match=r"index\.safetensors: its SHA-256"):
+        runtime.load(path, backend="core")
+    index.write_bytes(content[:-9])
+    with pytest.raises(FormatError, match=r"index\.safetensors: damaged"):
+        runtime.load(path, backend="core", verify=False)
+    ItemIndex(np.ones((3, 2))).save(index)
+    with pytest.raises(FormatError, match="expected n_items, n_factors, metric and n_removed"):
+        runtime.load(path, backend="core", verify=False)
+    index.unlink()
+    with pytest.raises(FormatError, match="missing"):
+        runtime.load(path, backend="core")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from recsys_core.models.forms.dot import DotForm
 from recsys_core.models.forms.fold_in import FoldIn
-from recsys_core.models.forms.form import Form, form_from_state
+from recsys_core.models.forms.form import Form, form_from_state, indexed_part
 from recsys_core.models.forms.item_item import ItemItemForm
 from recsys_core.models.forms.pair import PairForm, PairScorer
 from recsys_core.models.forms.static import StaticForm
@@ -31,4 +31,5 @@ __all__ = [
     "PairScorer",
     "StaticForm",
     "form_from_state",
+    "indexed_part",
 ]

@@ -14,7 +14,7 @@ from recsys_core.data import Histories
 from recsys_core.errors import DataError, ShapeError
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.filters import NO_FILTERS, Filters
-from recsys_core.models.forms.base import FittedArrays, State, one_hot
+from recsys_core.models.forms.base import IndexedForm, State, one_hot
 from recsys_core.models.forms.fold_in import FoldIn
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.types import FloatArray, IndexArray, Ranking
@@ -23,7 +23,7 @@ __all__ = ["DotForm"]
 
 
 @dataclass(frozen=True, eq=False)
-class DotForm(FittedArrays):
+class DotForm(IndexedForm):
     """Scores are inner products of a query vector with the item factors.
 
     Parameters
@@ -87,10 +87,8 @@ class DotForm(FittedArrays):
         """Whether histories can be asked for."""
         return self.fold_in is not None or self.encoder is not None
 
-    @cached_property
-    def index(self) -> ops.ItemIndex:
-        """The compiled top-k index over the items, built at first use and shared by threads."""
-        return ops.ItemIndex(self.item_factors, self.item_bias)
+    def _index_parts(self) -> tuple[FloatArray, FloatArray | None]:
+        return self.item_factors, self.item_bias
 
     @cached_property
     def likeness_factors(self) -> FloatArray:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
-from recsys_core import ops
 from recsys_core.data import Histories
 from recsys_core.errors import DataError
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.filters import NO_FILTERS, Filters
-from recsys_core.models.forms.base import FittedArrays, State
+from recsys_core.models.forms.base import IndexedForm, State
 from recsys_core.types import FloatArray, IndexArray, Ranking
 
 __all__ = ["StaticForm"]
 
 
 @dataclass(frozen=True, eq=False)
-class StaticForm(FittedArrays):
+class StaticForm(IndexedForm):
     """One score an item, the same for everybody.
 
     Parameters
@@ -44,10 +42,9 @@ class StaticForm(FittedArrays):
         """Items that it scores."""
         return len(self.scores)
 
-    @cached_property
-    def index(self) -> ops.ItemIndex:
-        """The compiled index: the scores are one-dimensional item factors, asked for with the query (1)."""
-        return ops.ItemIndex(np.ascontiguousarray(self.scores[:, None]))
+    def _index_parts(self) -> tuple[FloatArray, FloatArray | None]:
+        # One-dimensional item factors, asked for with the query (1).
+        return np.ascontiguousarray(self.scores[:, None]), None
 
     def rank(
         self,
