@@ -222,7 +222,7 @@ TEST(arrays_that_do_not_fit_together_are_refused) {
   const auto refused = [&](auto&& spoil, const char* message) {
     recsys::ItemIndexArrays arrays = saved.arrays(true);
     spoil(arrays);
-    CHECK_THROWS(ItemIndex::from_arrays(arrays), recsys::DataError, message);
+    CHECK_THROWS((void)ItemIndex::from_arrays(arrays), recsys::DataError, message);
   };
   const std::vector<std::int32_t> places(128, 70);
   const std::vector<std::uint32_t> words(3, ~0U);
