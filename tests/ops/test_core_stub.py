@@ -49,7 +49,8 @@ def compiled_functions() -> dict[str, list[str]]:
         if name.startswith("__"):
             continue
         if inspect.isclass(value):
-            for member, method in vars(value).items():
+            for member, attribute in vars(value).items():
+                method = attribute.__func__ if isinstance(attribute, staticmethod) else attribute
                 if isinstance(method, property):
                     found[f"{name}.{member}"] = ["<property>"]
                 elif member == "__init__" or (callable(method) and not member.startswith("_")):
