@@ -12,7 +12,7 @@ import pytest
 from broken import BROKEN, SETTINGS, Averages, Neighbors
 
 from recsys_core.errors import DTypeError, PluginError, UnknownModelError
-from recsys_core.registry import Registry, list_models
+from recsys_core.registry import Registry, default_registry
 from recsys_core.testing import (
     CHECKS,
     CheckResult,
@@ -197,7 +197,13 @@ def test_parameters_fail_pass_and_skip_as_the_checks_do(tmp_path):
     assert "test_conformance[IgnoresDeny-filters]" in run.stdout
 
 
-@pytest.mark.parametrize("name", list_models())
+def without_torch() -> list[str]:
+    """The models that train in a moment; those of recsys_neural are checked beside their other tests, with small settings."""
+    entries = default_registry().entries("recommender")
+    return sorted(entry.spec.name for entry in entries if not entry.spec.factory.startswith("recsys_neural."))
+
+
+@pytest.mark.parametrize("name", without_torch())
 def test_every_registered_recommender_keeps_its_promises(name, record_property):
     report = check_recommender(name)
     record_property("n_checks", report.n_checks)
