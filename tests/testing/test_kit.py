@@ -198,7 +198,7 @@ def test_parameters_fail_pass_and_skip_as_the_checks_do(tmp_path):
 
 
 def without_torch() -> list[str]:
-    """The models that train in a moment; those of recsys_neural are checked beside their other tests, with small settings."""
+    """The models that train in a moment; the neural ones are checked beside their other tests, with small settings."""
     entries = default_registry().entries("recommender")
     return sorted(entry.spec.name for entry in entries if not entry.spec.factory.startswith("recsys_neural."))
 
