@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 Answer = tuple[np.ndarray, np.ndarray]
 Contender = Callable[[], Answer]
 
-SCORES_AT_ONCE = 1 << 28  # of those that hold all scores of a batch
+SCORES_AT_ONCE = 1 << 24  # of those that hold all scores of a batch: about where each is fastest
+SCORES_IN_REASON = 1 << 28  # more take NumPy and usearch minutes
 PACKAGES = {
     "implicit": "implicit",
     "onnxruntime": "onnxruntime",
@@ -40,7 +41,7 @@ class Task:
             scores[entries.row, entries.col] = -np.inf
 
     def by_parts(self, call: Callable[[slice], Answer]) -> Contender:
-        """A contender that holds all scores of its batch is given batches that fit into memory."""
+        """A contender that holds all scores of its batch is given batches as a careful user would make them."""
         n, total = max(1, SCORES_AT_ONCE // len(self.items)), len(self.queries)
         if total <= n:
             return lambda: call(slice(0, total))
@@ -58,7 +59,7 @@ def installed() -> dict[str, str]:
 
 
 def best_of(scores: np.ndarray, k: int) -> Answer:
-    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    best = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, -k:]
     best.sort(axis=1)  # so that the stable sort below settles ties by item
     order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
     best = np.take_along_axis(best, order, axis=1)
@@ -66,8 +67,8 @@ def best_of(scores: np.ndarray, k: int) -> Answer:
 
 
 def numpy_contender(task: Task) -> Contender | None:
-    if len(task.queries) * len(task.items) > SCORES_AT_ONCE:
-        return None  # it takes minutes
+    if len(task.queries) * len(task.items) > SCORES_IN_REASON:
+        return None
 
     def call(rows: slice) -> Answer:
         with threadpool_limits(task.n_threads):
@@ -168,8 +169,8 @@ def faiss_contender(task: Task) -> Contender:
 
 
 def usearch_contender(task: Task) -> Contender | None:
-    if task.seen is not None or len(task.queries) * len(task.items) > SCORES_AT_ONCE:
-        return None  # no filter for each query; it takes minutes
+    if task.seen is not None or len(task.queries) * len(task.items) > SCORES_IN_REASON:
+        return None  # it has no filter for each query
     from usearch.index import MetricKind, search
 
     def call() -> Answer:
@@ -189,8 +190,8 @@ MAKERS: dict[str, Callable[[Task], Contender | None]] = {
 }
 
 
-def rivals(task: Task) -> dict[str, Contender]:
-    """Every installed library that can do the task in reasonable time."""
-    there = {"numpy", *installed()}
+def rivals(task: Task, without: Collection[str]) -> dict[str, Contender]:
+    """Every installed library that can do the task in reasonable time, but those named."""
+    there = {"numpy", *installed()} - {*without}
     made = {name: make(task) for name, make in MAKERS.items() if name in there}
     return {name: contender for name, contender in made.items() if contender is not None}
