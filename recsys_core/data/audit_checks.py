@@ -176,6 +176,15 @@ def check_cold(events: Events) -> list[Finding]:
     return findings
 
 
+def check_same_ids(events: Events) -> list[Finding]:
+    """Users that are the items: most likely one column was read as both."""
+    users, items = events.users.ids, events.items.ids
+    if len(users) == 1 or not users.equals(items) or not np.array_equal(events.user_index, events.item_index):
+        return []
+    message = "user_id, item_id: every row has the same id as user and as item"
+    return [Finding("same-ids", "warning", message, "check which columns hold the users and the items", len(users))]
+
+
 def check_spelling(events: Events) -> list[Finding]:
     """String ids that differ only in case or in surrounding blanks."""
     findings = []
@@ -200,6 +209,7 @@ CHECKS: Final[tuple[Callable[[Events], list[Finding]], ...]] = (
     check_bursts,
     check_heavy_users,
     check_cold,
+    check_same_ids,
     check_spelling,
 )
 

@@ -12,6 +12,8 @@ from recsys_core.data.validation import Finding, describe_rows, first_rows
 from recsys_core.errors import ConfigError, DTypeError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from recsys_core.types import IndexArray
 
 __all__ = ["TimeUnit", "guess_time_unit", "parse_datetimes"]
@@ -95,6 +97,7 @@ def _from_numbers(times: pl.Series, column: str, time_unit: TimeUnit | None) -> 
         got = describe_rows(rows, count, [times[row] for row in rows])
         message = f"{column}: expected times in the years 1 to 9999, got {got} in {unit}"
         return None, [Finding("time-range", "error", message, "check the values, and pass time_unit", count, rows)]
+    findings += _other_units(values, column, unit)
     if times.dtype.is_float():
         micros = np.rint(values.astype(np.float64) * (10**6 / per_second)).astype(np.int64)
     elif per_second > 10**6:
@@ -102,6 +105,22 @@ def _from_numbers(times: pl.Series, column: str, time_unit: TimeUnit | None) -> 
     else:
         micros = values.astype(np.int64) * (10**6 // per_second)
     return micros, findings
+
+
+def _other_units(values: npt.NDArray[Any], column: str, unit: TimeUnit) -> list[Finding]:
+    """Numbers that in ``unit`` are before March 1973, but not in the coarser unit that their size suggests."""
+    units = get_args(TimeUnit)
+    sizes = np.abs(values.astype(np.float64))
+    bounds = [_LARGEST_SECONDS * 1000**power for power in range(len(units) - 1)]
+    suggested = np.searchsorted(bounds, sizes, side="right")
+    coarser = (suggested < units.index(unit)) & (sizes >= _LARGEST_SECONDS / 1000)
+    if not coarser.any():
+        return []
+    rows, count = first_rows(coarser), int(coarser.sum())
+    others = " or ".join(units[power] for power in np.unique(suggested[coarser]))
+    message = f"{column}: {count} times look like {others} among times in {unit}, at {describe_rows(rows, count)}"
+    remedy = f"read as {unit} they are before March 1973; if the units are mixed, convert them to one"
+    return [Finding("mixed-time-units", "warning", message, remedy, count, rows)]
 
 
 def _from_strings(times: pl.Series, column: str) -> tuple[IndexArray | None, list[Finding]]:

@@ -120,6 +120,23 @@ def test_doubtful_times():
     assert "future-times" not in checks(audit(frame, now=dt.datetime(2030, 1, 1)))
 
 
+def test_times_of_two_units():
+    seconds = [1_600_000_000 + row for row in range(3)]
+    mixed = [*(1000 * second for second in seconds), seconds[0]]
+    frame = {"user_id": [1, 2, 3, 4], "item_id": [5, 6, 7, 8]}
+    found = checks(audit(pl.DataFrame({**frame, "datetime": mixed}), now=NOW), "warning")["mixed-time-units"]
+    assert (found.rows, found.count) == ((3,), 1)
+    assert "1 times look like s among times in ms, at row 3" in found.message
+    for times in ([*seconds, 3], [*(1000 * second for second in seconds), 0], [1, 2, 3, 4]):
+        assert "mixed-time-units" not in checks(audit(pl.DataFrame({**frame, "datetime": times}), now=NOW))
+
+
+def test_one_column_read_as_users_and_as_items():
+    frame = pl.DataFrame({"user_id": [3, 4, 3], "item_id": [3, 4, 5]})
+    assert "same-ids" in checks(audit(frame, columns={"item_id": "user_id"}), "warning")
+    assert "same-ids" not in checks(audit(frame))
+
+
 def test_users_whose_times_are_all_equal():
     tied = {"user_id": [1, 1, 2, 2], "item_id": [1, 2, 1, 2], "datetime": [5, 5, 5, 6]}
     assert checks(audit(pl.DataFrame(tied)))["tied-times"].count == 1
