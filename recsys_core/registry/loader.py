@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
@@ -23,7 +23,14 @@ from recsys_core.registry import hookspecs
 from recsys_core.registry.hookspecs import ENTRY_POINT_GROUP, HOOKS
 from recsys_core.registry.specs import API_VERSION, OLDEST_API_VERSION, Spec
 
-__all__ = ["PluginRecord", "installed_entry_points", "load_plugin", "normalized", "selected_by_environment"]
+__all__ = [
+    "PluginRecord",
+    "installed_entry_points",
+    "load_plugin",
+    "normalized",
+    "selected_by_environment",
+    "unknown_in_environment",
+]
 
 
 @dataclass(frozen=True)
@@ -72,16 +79,31 @@ def selected_by_environment(point: EntryPoint) -> bool:
     The variable lists entry-point or distribution names, separated by commas; case, ``-``, ``_`` and ``.`` in them
     make no difference.  Unset, all load; empty, none; ``a,b`` only these; ``-a`` all but this one.
     """
-    setting = os.environ.get("RECSYS_PLUGINS")
-    if setting is None:
+    words = _environment_words()
+    if words is None:
         return True
-    words = [word.strip() for word in setting.split(",") if word.strip()]
-    names = {normalized(point.name), normalized(_distribution(point)[0])}
+    names = _names(point)
     denied = {normalized(word[1:]) for word in words if word.startswith("-")}
     allowed = {normalized(word) for word in words if not word.startswith("-")}
     if names & denied:
         return False
     return bool(names & allowed) if allowed or not denied else True
+
+
+def unknown_in_environment(points: Iterable[EntryPoint]) -> list[str]:
+    """The names in ``RECSYS_PLUGINS`` that none of these plugins has."""
+    known = set().union(*map(_names, points))
+    words = [word.removeprefix("-") for word in _environment_words() or ()]
+    return [word for word in words if normalized(word) not in known]
+
+
+def _environment_words() -> list[str] | None:
+    setting = os.environ.get("RECSYS_PLUGINS")
+    return None if setting is None else [word.strip() for word in setting.split(",") if word.strip()]
+
+
+def _names(point: EntryPoint) -> set[str]:
+    return {normalized(point.name), normalized(_distribution(point)[0])}
 
 
 def normalized(name: str) -> str:

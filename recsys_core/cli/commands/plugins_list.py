@@ -28,7 +28,8 @@ def plugins_list(
     """
     from recsys_core.registry import default_registry
 
-    records = default_registry().plugins
+    registry = default_registry()
+    records = registry.plugins
     out.data(
         {
             "plugins": [
@@ -62,6 +63,8 @@ def plugins_list(
         )
     else:
         out.note("No plugin is installed.")
+    for name in registry.unknown:
+        out.warn(f"RECSYS_PLUGINS names {name!r}, which no installed plugin is called.")
     for record in records:
         for line in record.refused:
             out.text(f"{record.name}: refused {line}")
