@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 __all__ = ["CheckResult", "ConformanceReport"]
@@ -79,4 +79,9 @@ class ConformanceReport:
         summary = f"{self.model}: {self.n_checks - len(self.failed)} of {self.n_checks} checks passed"
         if skipped:
             summary += f", {skipped} not applicable"
-        return "\n".join([summary, *(f"  {result}" for result in self.results)])
+        lines, first = [summary], dict[str, str]()
+        for result in self.results:
+            where = first.setdefault(result.message, result.name)
+            repeats = result.outcome == "failed" and where != result.name
+            lines.append(f"  {replace(result, message=f'as {where}') if repeats else result}")
+        return "\n".join(lines)

@@ -139,6 +139,13 @@ def test_a_report_can_be_read():
     ]
 
 
+def test_a_fault_of_many_checks_is_told_once():
+    results = [CheckResult(name, "failed", "fit: no such file", 0.0) for name in ("order", "filters")]
+    lines = str(ConformanceReport("mine", tuple(results))).splitlines()
+    assert lines[1].endswith("fit: no such file")
+    assert lines[2].endswith("s  as order")
+
+
 def test_a_report_of_no_checks_has_not_passed():
     assert not ConformanceReport("mine", ()).passed
     assert not ConformanceReport("mine", (CheckResult("order", "not applicable", "why", 0.0),)).passed
