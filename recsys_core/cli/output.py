@@ -63,10 +63,14 @@ class Output:
             sys.stdout.flush()
 
     def table(self, rows: Sequence[Mapping[str, Any]], *, title: str = "", caption: str = "") -> None:
-        """Print rows under the keys of the first one; numbers to the right, floats with four decimals."""
+        """Print rows under the keys of the first one; numbers to the right, floats with four decimals.
+
+        Where the console is too narrow for the longest words side by side, each row is a block of names and values.
+        """
         if self.json:
             return
         from rich import box
+        from rich.measure import Measurement
         from rich.table import Table
         from rich.text import Text
 
@@ -84,7 +88,17 @@ class Output:
             table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(_cell(row[name])) for name in names))
-        self._stdout.print(table)
+        unlimited = self._stdout.options.update_width(10_000)
+        if Measurement.get(self._stdout, unlimited, table).minimum <= self._stdout.width:
+            self._stdout.print(table)
+            return
+        if title:
+            self.heading(title)
+        for row in rows:
+            self.fields(row)
+            self.text()
+        if caption:
+            self.text(caption)
 
     def fields(self, content: Mapping[str, Any], *, title: str = "") -> None:
         """Print names and values, one pair a line."""

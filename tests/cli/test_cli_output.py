@@ -83,6 +83,21 @@ def test_a_table_aligns_and_formats(capsys: pytest.CaptureFixture[str], monkeypa
     assert lines[3].endswith("    2")
 
 
+def test_a_narrow_console_breaks_no_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"name": "explicit_mf", "summary": "factorization of ratings", "distribution": "recsys-core"}
+    monkeypatch.setenv("COLUMNS", "45")
+    Output().table([row, row], title="Models")
+    wide = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "30")
+    Output().table([row, row], title="Models", caption="two of them")
+    narrow = capsys.readouterr().out
+    for printed in (wide, narrow):
+        assert all(word in printed.split() for value in row.values() for word in value.split())
+    assert "───" in wide
+    assert [line.split() for line in narrow.splitlines()[:2]] == [["Models"], ["name", "explicit_mf"]]
+    assert narrow.splitlines()[-1] == "two of them"
+
+
 def test_a_paragraph_is_wrapped_where_output_is_piped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
