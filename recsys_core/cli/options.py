@@ -13,7 +13,6 @@ __all__ = [
     "DatasetOption",
     "KOption",
     "MetricOption",
-    "PathArgument",
     "PathOption",
     "SetOption",
     "SplitOption",
@@ -30,9 +29,6 @@ DatasetOption: TypeAlias = Annotated[
 PathOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("--path", metavar="FILE", help="Interactions: CSV, TSV or Parquet.", rich_help_panel=_DATA),
-]
-PathArgument: TypeAlias = Annotated[
-    Path | None, typer.Argument(metavar="FILE", help="Interactions: CSV, TSV or Parquet.", show_default=False)
 ]
 ColumnsOption: TypeAlias = Annotated[
     str | None,

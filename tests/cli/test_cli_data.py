@@ -18,27 +18,27 @@ from recsys_core.registry import DatasetSpec, PluginRecord, Registry, default_re
 
 def test_audit_describes_good_data(recsys, ratings: pl.DataFrame, ratings_csv: Path) -> None:
     columns = "user_id=person,item_id=film,weight=stars,datetime=when"
-    report = recsys("data", "audit", ratings_csv, "--columns", columns, "--json").json
+    report = recsys("data", "audit", "--path", ratings_csv, "--columns", columns, "--json").json
     assert report["ok"] is True
     assert report["n_events"] == len(ratings)
     assert report["n_users"] == ratings["person"].n_unique()
     assert report["first_time"].startswith("2017-07-14")
-    text = recsys("data", "audit", ratings_csv, "--columns", columns).stdout
+    text = recsys("data", "audit", "--path", ratings_csv, "--columns", columns).stdout
     assert str(len(ratings)) in text
     assert "events per user" in text
 
 
 def test_audit_lists_every_fault_and_fails(recsys, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("user_id,item_id,weight\n1,2,-3\n,2,1\n", "utf-8")
-    outcome = recsys("data", "audit", tmp_path / "bad.csv", "--json", code=3)
+    outcome = recsys("data", "audit", "--path", tmp_path / "bad.csv", "--json", code=3)
     assert [finding["check"] for finding in outcome.json["findings"][:2]] == ["null-ids", "negative-weights"]
     assert outcome.json["ok"] is False
-    text = recsys("data", "audit", tmp_path / "bad.csv", code=3).stdout
+    text = recsys("data", "audit", "--path", tmp_path / "bad.csv", code=3).stdout
     assert text.count("error:") == 2
 
 
 def test_audit_names_the_column_that_is_missing(recsys, ratings_csv: Path) -> None:
-    outcome = recsys("data", "audit", ratings_csv, code=3)
+    outcome = recsys("data", "audit", "--path", ratings_csv, code=3)
     assert "user_id" in outcome.stdout
     assert "'person'" in outcome.stdout
 
@@ -55,7 +55,7 @@ def test_audit_names_the_column_that_is_missing(recsys, ratings_csv: Path) -> No
 def test_split_writes_a_partition(
     recsys, data: tuple[str, ...], ratings: pl.DataFrame, tmp_path: Path, options: tuple[str, ...], parts: set[str]
 ) -> None:
-    outcome = recsys("data", "split", data[1], *data[2:], *options, "--output", tmp_path / "parts", "--json")
+    outcome = recsys("data", "split", *data, *options, "--output", tmp_path / "parts", "--json")
     assert {part["part"] for part in outcome.json["parts"]} == parts
     assert {path.stem for path in (tmp_path / "parts").iterdir()} == parts
     frames = [pl.read_parquet(part["file"]) for part in outcome.json["parts"]]
@@ -66,7 +66,7 @@ def test_split_writes_a_partition(
 
 
 def test_split_by_time_can_be_read_again(recsys, data: tuple[str, ...], tmp_path: Path) -> None:
-    recsys("data", "split", data[1], *data[2:], "--set", "split.test_fraction=0.25", "--output", tmp_path)
+    recsys("data", "split", *data, "--set", "split.test_fraction=0.25", "--output", tmp_path)
     train, test = (Interactions.read(tmp_path / f"{name}.parquet") for name in ("train", "test"))
     assert train.datetime is not None
     assert test.datetime is not None
@@ -75,7 +75,7 @@ def test_split_by_time_can_be_read_again(recsys, data: tuple[str, ...], tmp_path
 
 
 def test_split_does_not_overwrite_unasked(recsys, data: tuple[str, ...], tmp_path: Path) -> None:
-    command = ("data", "split", data[1], *data[2:], "--output", tmp_path)
+    command = ("data", "split", *data, "--output", tmp_path)
     recsys(*command)
     written = (tmp_path / "train.parquet").read_bytes()
     assert "--overwrite" in recsys(*command, "--split", "leave_last", code=2).stderr

@@ -99,7 +99,7 @@ def test_evaluate_a_model(recsys, data: tuple[str, ...], ratings: pl.DataFrame) 
 def test_evaluate_a_bundle_on_held_out_data(
     recsys, data: tuple[str, ...], ratings: pl.DataFrame, tmp_path: Path
 ) -> None:
-    recsys("data", "split", data[1], *data[2:], "--split", "leave_last", "-o", tmp_path)
+    recsys("data", "split", *data, "--split", "leave_last", "-o", tmp_path)
     train, test = (tmp_path / f"{name}.parquet" for name in ("train", "test"))
     recsys("fit", "ease", "--path", train, "-o", tmp_path / "ease")
     report = recsys("evaluate", tmp_path / "ease", "--path", test, "--json").json
@@ -131,7 +131,7 @@ def test_evaluate_and_split_tell_of_histories_unknown_to_the_model(recsys, tmp_p
     path = tmp_path / "t.parquet"
     pl.DataFrame({"user_id": np.repeat(range(10), 4), "item_id": np.ravel(items)}).write_parquet(path)
     options = ("--split", "users", "--set", "split.history_fraction=0.5")
-    told = recsys("data", "split", path, *options, "-o", tmp_path).stderr
+    told = recsys("data", "split", "--path", path, *options, "-o", tmp_path).stderr
     assert "2 of 4 events of the histories are of items that are not in train" in told
     told = recsys("evaluate", "popularity", "--path", path, *options).stderr
     assert "2 events of the histories are of items unknown to the model" in told
@@ -263,6 +263,27 @@ def test_recommend_reads_ids_of_any_type(recsys, tmp_path: Path, users: list[Any
     recsys("fit", "popularity", "--path", tmp_path / "x.parquet", "-o", tmp_path / "b")
     rows = recsys("recommend", tmp_path / "b", "--user", asked, "--json").json["recommendations"]
     assert [(row["user_id"], row["item_id"]) for row in rows] == [(asked, "c")]
+
+
+def test_recommend_reads_ids_with_commas(recsys, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": ["a,b", "c", "c", "d"]})
+    frame.write_parquet(tmp_path / "x.parquet")
+    recsys("fit", "ease", "--path", tmp_path / "x.parquet", "-o", tmp_path / "b")
+    listed = ("--history", '"a,b", c', "--allow", 'd,"a,b"', "--json")
+    rows = recsys("recommend", tmp_path / "b", *listed).json["recommendations"]
+    assert [row["item_id"] for row in rows] == ["d"]
+
+
+def test_fit_can_write_the_index(recsys, data: tuple[str, ...], tmp_path: Path) -> None:
+    recsys("fit", "als", *data, "--set", "model.n_factors=4", "-o", tmp_path / "plain")
+    recsys("fit", "als", *data, "--set", "model.n_factors=4", "-o", tmp_path / "indexed", "--with-index")
+    parts = [{path.name for path in (tmp_path / name).iterdir()} for name in ("plain", "indexed")]
+    assert len(parts[1] - parts[0]) == 1
+    answers = [
+        recsys("recommend", tmp_path / name, "--user", "7", "--backend", "core", "--json").json["recommendations"]
+        for name in ("plain", "indexed")
+    ]
+    assert answers[0] == answers[1]
 
 
 def test_export(recsys, bundle: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from recsys_core.cli.command import command
-from recsys_core.cli.options import ColumnsOption, ConfigOption, DatasetOption, PathArgument, SetOption
+from recsys_core.cli.options import ColumnsOption, ConfigOption, DatasetOption, PathOption, SetOption
 from recsys_core.cli.output import Output
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def register(app: typer.Typer) -> None:
 
 def data_audit(
     out: Output,
-    path: PathArgument = None,
     dataset: DatasetOption = None,
+    path: PathOption = None,
     columns: ColumnsOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,

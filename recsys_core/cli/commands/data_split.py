@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recsys_core.cli.command import command
-from recsys_core.cli.options import ColumnsOption, ConfigOption, DatasetOption, PathArgument, SetOption, SplitOption
+from recsys_core.cli.options import ColumnsOption, ConfigOption, DatasetOption, PathOption, SetOption, SplitOption
 from recsys_core.cli.output import Output
 
 __all__ = ["register"]
@@ -21,8 +21,8 @@ def register(app: typer.Typer) -> None:
 
 def data_split(
     out: Output,
-    path: PathArgument = None,
     dataset: DatasetOption = None,
+    path: PathOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write the parts.")] = Path(
         "split"
     ),

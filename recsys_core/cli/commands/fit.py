@@ -31,6 +31,9 @@ def fit(
     columns: ColumnsOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
+    with_index: Annotated[
+        bool, typer.Option("--with-index", help="Write the core's packed item index too, for a start in milliseconds.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Train a model on all the data and save it as a bundle.
@@ -60,7 +63,7 @@ def fit(
     with out.progress(f"fit {request.name}") as progress:
         recommender.fit(interactions, progress=progress)
     seconds = time.perf_counter() - started
-    bundle = save_bundle(recommender, target, overwrite=overwrite)
+    bundle = save_bundle(recommender, target, overwrite=overwrite, with_index=with_index)
     manifest = read_manifest(bundle)
     size = sum(file["bytes"] for file in manifest["files"].values())
     out.data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,7 +50,10 @@ def recommend(
     history: Annotated[
         list[str] | None,
         typer.Option(
-            "--history", metavar="ID,ID,...", help="Items that somebody had, known to the model or not; repeatable."
+            "--history",
+            metavar="ID,ID,...",
+            help="Items that somebody had, known to the model or not; repeatable. Quote an id that has a comma, as in "
+            "CSV.",
         ),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, metavar="K", help="Items for each.")] = 10,
@@ -143,7 +147,9 @@ def with_features(table: pl.DataFrame, features: pl.DataFrame | None, names: lis
 
 
 def _listed(text: str) -> list[str]:
-    return [word for word in (part.strip() for part in text.split(",")) if word]
+    """The ids of a list; one that has a comma is written in double quotes, as in CSV."""
+    rows = csv.reader([text], skipinitialspace=True)
+    return [word for word in (part.strip() for row in rows for part in row) if word]
 
 
 def _ids(words: list[str] | None, ids: IdMap, option: str) -> list[Any]:
