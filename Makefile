@@ -7,7 +7,7 @@ CXX_FILES = $(shell find csrc -name '*.[ch]pp' -o -name '*.h' -o -name '*.cu' -o
 PACKAGES := recsys_core plugins/recsys_classic plugins/recsys_datasets plugins/recsys_neural
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help quickstart test test-fast test-cpp test-sanitize lint lint-cuda format bench wheel wheel-cuda clean
+.PHONY: help quickstart test test-fast test-cpp test-sanitize test-cuda lint lint-cuda format bench wheel wheel-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ $(VENV)/dev.stamp: $(VENV)/install.stamp
 quickstart: $(VENV)/install.stamp ## train, compare, export and recommend on MovieLens-100K
 	$(BIN)/recsys quickstart
 
-test: $(VENV)/dev.stamp test-cpp ## every test: C++, Python, doctests, documentation
+test: $(VENV)/dev.stamp test-cpp test-cuda ## every test: C++, Python, doctests, documentation
 	$(BIN)/python -m pytest --doctest-modules $(PACKAGES)
 	$(BIN)/python -m pytest tests
 
@@ -46,6 +46,13 @@ test-sanitize: $(VENV)/dev.stamp ## the same under AddressSanitizer and Undefine
 	    -DRECSYS_BUILD_PYTHON=OFF -DRECSYS_BUILD_TESTS=ON -DRECSYS_WERROR=ON -DRECSYS_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+test-cuda: $(VENV)/dev.stamp ## the CUDA module's Python tests, over an emulation of a device
+	$(BIN)/cmake -S . -B build/emulated -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DRECSYS_WERROR=ON \
+	    -DRECSYS_CUDA=EMULATED -DRECSYS_BUILD_CORE=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	    -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+	$(BIN)/cmake --build build/emulated
+	RECSYS_CUDA_EMULATED=build/emulated $(BIN)/python -m pytest -m gpu tests/ops
 
 lint: $(VENV)/dev.stamp lint-cuda ## formatting, style, types, layers; the CUDA code, where nvcc is
 	$(BIN)/ruff check .
@@ -73,8 +80,9 @@ bench: $(VENV)/dev.stamp ## the benchmarks, beside other libraries
 wheel: $(VENV)/dev.stamp ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist .
 
-wheel-cuda: $(VENV)/dev.stamp ## build the wheel of the CUDA module, for all architectures; needs nvcc
-	$(BIN)/python -m build --wheel --outdir dist packaging/cuda
+wheel-cuda: $(VENV)/dev.stamp ## build the wheel of the CUDA module; needs nvcc; CUDA_ARCHITECTURES= takes fewer than all
+	$(BIN)/python -m build --wheel --outdir dist packaging/cuda \
+	    $(if $(CUDA_ARCHITECTURES),-C cmake.define.CMAKE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)")
 
 clean: ## remove what was built; .venv stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

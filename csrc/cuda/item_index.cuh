@@ -142,8 +142,8 @@ inline std::vector<std::int32_t> sorted_items(const std::vector<ItemMeasure>& me
 
 }  // namespace detail
 
-inline ItemIndex::ItemIndex(MatrixView<const float> item_factors, const float* item_bias, bool on_device, Metric metric,
-                            Stream stream)
+ItemIndex::ItemIndex(MatrixView<const float> item_factors, const float* item_bias, bool on_device, Metric metric,
+                     Stream stream)
     : n_items_(item_factors.rows()), n_factors_(item_factors.cols()), metric_(metric) {
   if (n_items_ > std::numeric_limits<std::int32_t>::max() - tile_items) {
     throw ShapeError("item_factors must have fewer than 2^31 rows on a device, got " + std::to_string(n_items_));
@@ -251,7 +251,7 @@ inline ItemIndex::ItemIndex(MatrixView<const float> item_factors, const float* i
   stream.synchronize();  // the host's arrays are read until then
 }
 
-inline IndexView ItemIndex::view() const {
+IndexView ItemIndex::view() const {
   return {rows_.data(),
           codes_.data(),
           bias_.data(),

@@ -398,19 +398,14 @@ def solve_rows(
     DataError, ShapeError, DTypeError, ConfigError
         As for :func:`recsys_core.ops.solve_rows`; ConfigError also where f is too large for the device.
     """
-    place = _place(device, stream)
-    return cast(
-        "DeviceArray",
-        cuda_module().solve_rows(
-            _validate.csr_arrays(histories, "histories"),
-            _matrix(item_factors, "item_factors"),
-            prior=_matrix(prior, "prior"),
-            ridge=0.0,
-            confidence=_validate.pair(confidence, "confidence"),
-            target=_validate.pair(target, "target"),
-            item_offset=None if item_offset is None else _vector(item_offset, "item_offset"),
-            place=place,
-        ),
+    return _solved(
+        histories,
+        item_factors,
+        prior=_matrix(prior, "prior"),
+        confidence=_validate.pair(confidence, "confidence"),
+        target=_validate.pair(target, "target"),
+        item_offset=None if item_offset is None else _vector(item_offset, "item_offset"),
+        place=_place(device, stream),
     )
 
 
@@ -453,19 +448,13 @@ def fold_in(
         As for :func:`recsys_core.ops.fold_in`; ConfigError also where f is too large for the device.
     """
     slope = _validate.number(alpha, "alpha", minimum=0.0)
-    place = _place(device, stream)
-    return cast(
-        "DeviceArray",
-        cuda_module().solve_rows(
-            _validate.csr_arrays(histories, "histories"),
-            _matrix(item_factors, "item_factors"),
-            prior=None,
-            ridge=_validate.number(regularization, "regularization", minimum=0.0),
-            confidence=(0.0, slope),
-            target=(1.0, slope),
-            item_offset=None,
-            place=place,
-        ),
+    return _solved(
+        histories,
+        item_factors,
+        ridge=_validate.number(regularization, "regularization", minimum=0.0),
+        confidence=(0.0, slope),
+        target=(1.0, slope),
+        place=_place(device, stream),
     )
 
 
@@ -473,6 +462,33 @@ def to_ranking(arrays: tuple[DeviceArray, DeviceArray]) -> Ranking:
     """Copy indices and scores to the host."""
     indices, scores = arrays
     return Ranking(indices.numpy(), scores.numpy())
+
+
+def _solved(
+    histories: CSR,
+    item_factors: Input,
+    *,
+    prior: object | None = None,
+    ridge: float = 0.0,
+    confidence: tuple[float, float],
+    target: tuple[float, float],
+    item_offset: object | None = None,
+    place: tuple[int, int],
+) -> DeviceArray:
+    """Solve the rows; without `prior` the module makes it, Y^T Y and `ridge` on the diagonal, on the device."""
+    return cast(
+        "DeviceArray",
+        cuda_module().solve_rows(
+            _validate.csr_arrays(histories, "histories"),
+            _matrix(item_factors, "item_factors"),
+            prior=prior,
+            ridge=ridge,
+            confidence=confidence,
+            target=target,
+            item_offset=item_offset,
+            place=place,
+        ),
+    )
 
 
 def _place(device: str, stream: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The operations on a CUDA device, against the CPU.  Skipped, with the reason, where there is none.
 
-Without a device, the same kernels are tested by csrc/tests/cuda_*_test.cpp.
+`make test-cuda` runs the same cases over an emulation of a device, with smaller sizes.  The kernels by themselves are
+tested by csrc/tests/cuda_*_test.cpp.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from device_arrays import EMULATED, consumed, on_device
 
 import recsys_core
 from recsys_core import _core, ops
-from recsys_core.errors import ConfigError, DataError, DeviceError, DTypeError
+from recsys_core.errors import ConfigError, DataError, DeviceError, DTypeError, ShapeError
 
 PROBLEM = ops.cuda_state().problem
+
+# Items enough for several waves of the scan; an emulated device is some thousand times slower.
+N_ITEMS = 4_000 if EMULATED else 70_000
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(PROBLEM is not None, reason=f"no CUDA: {PROBLEM}")]
 
@@ -38,8 +43,8 @@ def skewed(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     return (rng.normal(size=(n, d)) * np.exp(0.5 * rng.normal(size=(n, 1)))).astype(np.float32)
 
 
-def interactions(n_users: int = 300, n_items: int = 120, seed: int = 0) -> sp.csr_matrix:
-    matrix = sp.random(n_users, n_items, density=0.08, format="csr", dtype=np.float32, random_state=seed)
+def interactions(n_users: int = 60 if EMULATED else 300, n_items: int = 120, seed: int = 0) -> sp.csr_matrix:
+    matrix = sp.random(n_users, n_items, density=0.08, format="csr", dtype=np.float32, rng=np.random.default_rng(seed))
     matrix.data[:] = 1 + np.floor(matrix.data * 3)
     return matrix
 
@@ -49,10 +54,10 @@ def interactions(n_users: int = 300, n_items: int = 120, seed: int = 0) -> sp.cs
 @pytest.mark.parametrize("metric", ["dot", "cosine"])
 @pytest.mark.parametrize("d", [1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65, 128, 200])
 def test_topk_gives_the_bits_of_the_cpu(rng: np.random.Generator, d: int, metric: str, method: str) -> None:
-    items, queries = skewed(rng, 20_000, d), rng.normal(size=(37, d)).astype(np.float32)
-    bias = rng.normal(size=20_000).astype(np.float32)
-    exclude = sp.random(37, 20_000, density=0.01, format="csr", random_state=1)
-    deny = rng.choice(20_000, 500, replace=False)
+    items, queries = skewed(rng, N_ITEMS, d), rng.normal(size=(9, d)).astype(np.float32)
+    bias = rng.normal(size=N_ITEMS).astype(np.float32)
+    exclude = sp.random(9, N_ITEMS, density=0.01, format="csr", random_state=1)
+    deny = rng.choice(N_ITEMS, 500, replace=False)
     want = ops.topk(queries, items, 50, item_bias=bias, metric=metric, exclude=exclude, deny=deny, method="float32")
     index = ops.cuda.ItemIndex(items, bias, metric)
     indices, scores = index.topk(queries, 50, exclude=exclude, deny=deny, method=method)
@@ -61,10 +66,10 @@ def test_topk_gives_the_bits_of_the_cpu(rng: np.random.Generator, d: int, metric
 
 
 @pytest.mark.usefixtures("fused")
-@pytest.mark.parametrize("n_queries", [1, 5, 127, 128, 129, 1000])
-@pytest.mark.parametrize("k", [1, 100, 3000])
+@pytest.mark.parametrize("n_queries", [1, 5, 127, 128, 129, 1000] if not EMULATED else [1, 129])
+@pytest.mark.parametrize("k", [1, 100, 3000] if not EMULATED else [1, 100])
 def test_topk_at_every_size_of_batch(rng: np.random.Generator, n_queries: int, k: int) -> None:
-    items, queries = skewed(rng, 70_000, 48), rng.normal(size=(n_queries, 48)).astype(np.float32)
+    items, queries = skewed(rng, N_ITEMS, 48), rng.normal(size=(n_queries, 48)).astype(np.float32)
     want = ops.topk(queries, items, k)
     got = ops.topk(queries, items, k, device="cuda")
     np.testing.assert_array_equal(got.indices, want.indices)
@@ -73,7 +78,7 @@ def test_topk_at_every_size_of_batch(rng: np.random.Generator, n_queries: int, k
 
 @pytest.mark.usefixtures("fused")
 def test_ties_and_equal_items(rng: np.random.Generator) -> None:
-    items = rng.integers(-1, 2, size=(40_000, 4)).astype(np.float32)
+    items = rng.integers(-1, 2, size=(N_ITEMS, 4)).astype(np.float32)
     queries = rng.integers(-2, 3, size=(20, 4)).astype(np.float32)
     want = ops.topk(queries, items, 70)
     for method in ("float32", "compact"):
@@ -82,7 +87,7 @@ def test_ties_and_equal_items(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
-@pytest.mark.parametrize("f", [1, 8, 33, 64, 128])
+@pytest.mark.parametrize("f", [1, 8, 33, 64, 128] if not EMULATED else [1, 33, 64])
 def test_als_agrees_with_the_cpu_and_repeats(f: int, solver: str) -> None:
     matrix = interactions()
     losses: list[float] = []
@@ -96,7 +101,7 @@ def test_als_agrees_with_the_cpu_and_repeats(f: int, solver: str) -> None:
         np.testing.assert_array_equal(mine, repeated)
         if solver == "cholesky":
             np.testing.assert_allclose(mine, theirs, atol=2e-3)
-    np.testing.assert_allclose(losses, want_losses, rtol=1e-4 if solver == "cholesky" else 0.2)
+    np.testing.assert_allclose(losses, want_losses, rtol=1e-4 if solver == "cholesky" else 0.4)
 
 
 def test_fold_in_agrees_with_the_cpu(rng: np.random.Generator) -> None:
@@ -120,24 +125,68 @@ def test_bpr_learns() -> None:
     assert (scores[:40, :12].min(axis=1) > scores[:40, 12:].max(axis=1)).all()
 
 
-def test_torch_tensors_are_used_where_they_are(rng: np.random.Generator) -> None:
+def test_arrays_on_the_device_are_used_where_they_are(rng: np.random.Generator) -> None:
+    items, queries = skewed(rng, N_ITEMS, 32), rng.normal(size=(64, 32)).astype(np.float32)
+    bias = rng.normal(size=N_ITEMS).astype(np.float32)
+    want = ops.topk(queries, items, 10, item_bias=bias)
+    index = ops.cuda.ItemIndex(on_device(items), on_device(bias))
+    indices, scores = index.topk(on_device(queries), 10)
+    assert (indices.shape, indices.dtype, indices.device) == ((64, 10), np.int64, "cuda:0")
+    np.testing.assert_array_equal(consumed(indices), want.indices)
+    np.testing.assert_allclose(consumed(scores), want.scores, rtol=1e-6)
+    factors, prior, offset = items[:120], np.eye(32, dtype=np.float32), bias[:120]
+    general = {"confidence": (1, 0.5), "target": (0, 1)}
+    want_rows = ops.solve_rows(interactions(), factors, prior=prior, item_offset=offset, **general)
+    rows = ops.cuda.solve_rows(
+        interactions(), on_device(factors), prior=on_device(prior), item_offset=on_device(offset), **general
+    )
+    np.testing.assert_allclose(consumed(rows), want_rows, atol=1e-3)
+
+
+def test_a_result_outlives_what_made_it(rng: np.random.Generator) -> None:
+    items = rng.normal(size=(500, 8)).astype(np.float32)
+    index = ops.cuda.ItemIndex(on_device(items))
+    found = consumed(index.topk(on_device(items[:3]), 4)[0])
+    want = ops.topk(items[:3], items, 4).indices
+    del index
+    np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.skipif(EMULATED, reason="the emulated device has one stream")
+def test_streams_follow_each_other(rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("this torch has no CUDA")
-    items, queries = skewed(rng, 50_000, 32), rng.normal(size=(64, 32)).astype(np.float32)
+    items, queries = skewed(rng, N_ITEMS, 32), rng.normal(size=(64, 32)).astype(np.float32)
     want = ops.topk(queries, items, 10)
     side = torch.cuda.Stream()
     for stream in (torch.cuda.default_stream(), side):
         with torch.cuda.stream(stream):
-            index = ops.cuda.ItemIndex(torch.from_numpy(items).cuda(), stream=stream.cuda_stream)
-            found, scores = index.topk(torch.from_numpy(queries).cuda(), 10, stream=stream.cuda_stream)
-            assert torch.from_dlpack(found).device.type == "cuda"
+            index = ops.cuda.ItemIndex(on_device(items), stream=stream.cuda_stream)
+            found, _ = index.topk(on_device(queries), 10, stream=stream.cuda_stream)
             np.testing.assert_array_equal(torch.from_dlpack(found).cpu().numpy(), want.indices)
-            np.testing.assert_allclose(torch.from_dlpack(scores).cpu().numpy(), want.scores, rtol=1e-6)
-    with pytest.raises(Exception, match="float32"):
-        index.topk(torch.zeros(1, 32, dtype=torch.float64, device="cuda"), 1)
-    with pytest.raises(Exception, match="contiguous"):
-        index.topk(torch.zeros(32, 4, device="cuda").T, 1)
+
+
+def test_a_producer_is_told_the_stream(rng: np.random.Generator) -> None:
+    if not EMULATED:
+        pytest.skip("torch does not say what it was told")
+    index = ops.cuda.ItemIndex(rng.normal(size=(50, 4)).astype(np.float32))
+    queries = on_device(rng.normal(size=(2, 4)).astype(np.float32))
+    index.topk(queries, 1)
+    index.topk(queries, 1, stream=77)
+    assert queries.streams == [1, 77]  # 1 is the default stream
+
+
+def test_arrays_on_the_device_that_do_not_fit(rng: np.random.Generator) -> None:
+    index = ops.cuda.ItemIndex(rng.normal(size=(50, 4)).astype(np.float32))
+    with pytest.raises(DTypeError, match="queries must hold float32 on the device"):
+        index.topk(on_device(np.zeros((1, 4))), 1)
+    with pytest.raises(DTypeError, match="contiguous"):
+        index.topk(on_device(np.zeros((4, 3), dtype=np.float32).T), 1)
+    with pytest.raises(ShapeError, match=r"queries must have 2 dimension\(s\), got 1"):
+        index.topk(on_device(np.zeros(4, dtype=np.float32)), 1)
+    with pytest.raises(ShapeError, match="queries must have one column a factor, 4, got 5"):
+        index.topk(on_device(np.zeros((1, 5), dtype=np.float32)), 1)
+    with pytest.raises(DeviceError, match="item_bias must lie where item_factors does"):
+        ops.cuda.ItemIndex(on_device(np.zeros((3, 2), dtype=np.float32)), np.zeros(3))
 
 
 def test_what_is_refused(rng: np.random.Generator) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
+import sys
 import types
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from typer.testing import CliRunner
 
 from recsys_core import ops
+from recsys_core.cli import app
 from recsys_core.errors import ConfigError, DeviceError
 from recsys_core.ops import cuda_devices
 
@@ -21,7 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, **found: Any) -> None:
     """Pretend that the CUDA module is built and that the runtime reports this."""
     report = {"driver_version": 13000, "runtime_version": 13000, "architectures": BUILT, "error": "", "devices": []}
     module = types.SimpleNamespace(status=lambda: report | found)
-    monkeypatch.setattr(importlib, "import_module", lambda name: module)
+    monkeypatch.setitem(sys.modules, "recsys_core._cuda", module)
 
 
 def device(major: int, minor: int) -> dict[str, Any]:
@@ -61,9 +66,13 @@ def test_a_module_that_cannot_be_loaded_says_why(monkeypatch: pytest.MonkeyPatch
 )
 def test_the_reason_is_the_reason(monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], reason: str) -> None:
     machine(monkeypatch, **found)
-    assert reason in str(ops.cuda_state().problem)
-    with pytest.raises(DeviceError, match="got 'cuda'"):
+    problem = str(ops.cuda_state().problem)
+    assert reason in problem
+    with pytest.raises(DeviceError, match=f"got 'cuda': {re.escape(problem)}"):
         cuda_devices.chosen_device("cuda")
+    doctor = CliRunner().invoke(app, ["doctor", "--json"])
+    assert json.loads(doctor.stdout)["core"]["cuda"]["problem"] == problem
+    assert doctor.exit_code == 0  # nothing else needs CUDA
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 7), (8, 9), (9, 0), (10, 3), (11, 0), (12, 1), (13, 0)])
