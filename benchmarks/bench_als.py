@@ -1,31 +1,45 @@
-"""Seconds an ALS iteration takes: this library and implicit, by solver and number of factors.
+"""Seconds an ALS iteration takes, and seconds to the loss of exact ALS: this library, implicit and cmfrec.
 
-    python benchmarks/bench_als.py [--threads N]
+    python benchmarks/bench_als.py [--threads N] [--shapes small,medium] [--factors 64,128,256]
 
-The data are synthetic, with the shape and the long tails of two public sets.  Before anything is timed, each pair of
-solvers must reach the same value of the objective from its own start, or the script fails.  Iterations of the two
-libraries take turns, so that a busy machine slows both; medians are reported, with the quartiles' distance as a
-share of the median.
+The data are synthetic, with the shapes and the long tails of two public sets.  All libraries minimize one objective
+(als_contenders.py).  Ours and implicit start from the same factors; cmfrec cannot be given any, so that its number of
+iterations owes something to chance.
+
+Before anything is timed, iterations are counted until the objective is, within 0.1%, what exact ALS has after 15; ours
+must come there, or the script fails.  implicit's exact solver must agree with ours after 2 iterations, and exact ones
+are taken to need as many as ours.  Then contenders take turns, so that a busy machine slows all;
+medians are reported, with the quartiles' distance as a share of the median.  What is done once a fit (transposing,
+copying) counts nowhere.  "to loss" is iterations times seconds an iteration.
+
+GFLOP/s count what a textbook solver does: n f^2 + f^3 / 3 operations for an exact row of n entries, and
+(s + 1) (4 n f + 2 f^2) for s steps of conjugate gradients; an exact solver that finds a shorter way shows more than it
+executes.  Beside them stands what the machine's matrix product reaches in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # implicit runs its own threads; read when NumPy is imported
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the libraries run their own threads; read when NumPy is imported
 
 import time
 from importlib.metadata import version
 
 import numpy as np
 import scipy.sparse as sp
-from implicit.cpu.als import AlternatingLeastSquares
+from als_contenders import Cmfrec, Contender, Implicit, Ours, gflop_an_iteration, objective
+from threadpoolctl import threadpool_limits
 
 from recsys_core import ops
 
-REGULARIZATION, ALPHA = 0.1, 2.0
-SHAPES = {"943 x 1,682": (943, 1682, 130_000), "6,040 x 3,706": (6040, 3706, 500_000)}
+EXACT_ITERATIONS, TOLERANCE, MOST_ITERATIONS, ROUNDS = 15, 1e-3, 40, 3
+SHAPES = {
+    "small": (943, 1_682, 130_000),
+    "medium": (6_040, 3_706, 500_000),
+}
 
 
 def long_tailed(n_users: int, n_items: int, n_events: int) -> sp.csr_matrix:
@@ -37,87 +51,85 @@ def long_tailed(n_users: int, n_items: int, n_events: int) -> sp.csr_matrix:
     return matrix
 
 
-def objective(interactions: sp.csr_matrix, X: np.ndarray, Y: np.ndarray) -> float:
-    """The objective in float64, by <X^T X, Y^T Y> = sum (x_u . y_i)^2 and a correction for the stored cells."""
-    X, Y = X.astype(np.float64), Y.astype(np.float64)
-    coo = interactions.tocoo()
-    stored = np.einsum("nf,nf->n", X[coo.row], Y[coo.col])
-    loss = ((X.T @ X) * (Y.T @ Y)).sum() + ((1 + ALPHA * coo.data) * (1 - stored) ** 2 - stored**2).sum()
-    return float(loss + REGULARIZATION * ((X**2).sum() + (Y**2).sum()))
+def product_gflops(n_threads: int) -> float:
+    """What the machine's float32 matrix product reaches."""
+    a = np.random.default_rng(0).random((2048, 2048), dtype=np.float32)
+    with threadpool_limits(n_threads):
+        a @ a
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            a @ a
+            times.append(time.perf_counter() - start)
+    return 2 * 2048**3 / float(np.median(times)) / 1e9
 
 
-class Ours:
-    """One fit; each step is one iteration, timed between two callbacks."""
+def compare(interactions: sp.csr_matrix, n_factors: int, n_threads: int) -> None:
+    def make(kind: type[Contender], solver: str) -> Contender:
+        return kind(interactions, n_factors, solver, n_threads)
 
-    def __init__(self, interactions: sp.csr_matrix, n_factors: int, solver: str, n_threads: int) -> None:
-        self.arguments = (interactions, n_factors)
-        self.settings = {"regularization": REGULARIZATION, "alpha": ALPHA, "solver": solver, "n_threads": n_threads}
+    exact, rival = make(Ours, "cholesky"), make(Implicit, "cholesky")
+    target = objective(interactions, *exact.fit(EXACT_ITERATIONS)) * (1 + TOLERANCE)
+    ours, theirs = (objective(interactions, *side.fit(2)) for side in (exact, rival))
+    if abs(theirs / ours - 1) > 1e-4:
+        raise SystemExit(f"{n_factors} factors: after 2 exact iterations implicit has {theirs:.0f}, ours {ours:.0f}")
+    n_exact = exact.iterations_to(target, EXACT_ITERATIONS)
+    needed = {exact: n_exact, rival: n_exact}
+    iterative = [make(Ours, "cg"), make(Ours, "subspace"), make(Implicit, "cg")]
+    if importlib.util.find_spec("cmfrec") is not None:
+        iterative.append(make(Cmfrec, "cg"))
+        needed[make(Cmfrec, "cholesky")] = n_exact
+    for contender in iterative:
+        needed[contender] = contender.iterations_to(target, MOST_ITERATIONS)
+        if needed[contender] is None and isinstance(contender, Ours):
+            raise SystemExit(f"{n_factors} factors: {contender.name} does not come to the loss of exact ALS")
 
-    def fit(self, n_iterations: int) -> tuple[np.ndarray, np.ndarray]:
-        return ops.als(*self.arguments, n_iterations=n_iterations, **self.settings)
-
-    def seconds(self, n_iterations: int) -> float:
-        # One iteration more, less one: what is done once a fit (transposing, copying) is not an iteration.
-        start = time.perf_counter()
-        self.fit(1)
-        between = time.perf_counter()
-        self.fit(1 + n_iterations)
-        return (time.perf_counter() - between - (between - start)) / n_iterations
-
-
-class Implicit:
-    def __init__(self, interactions: sp.csr_matrix, n_factors: int, solver: str, n_threads: int) -> None:
-        self.confidences = interactions.copy()  # implicit takes the stored value as the confidence
-        self.confidences.data = 1 + ALPHA * interactions.data
-        self.make = lambda n_iterations: AlternatingLeastSquares(
-            n_factors,
-            regularization=REGULARIZATION,
-            iterations=n_iterations,
-            use_cg=solver == "cg",
-            num_threads=n_threads,
-            random_state=0,
+    times: dict[Contender, list[float]] = {contender: [] for contender in needed}
+    for _ in range(ROUNDS):
+        for contender, seconds in times.items():
+            slow = contender.solver == "cholesky" and not isinstance(contender, Ours)
+            seconds.append(contender.seconds(1 if slow else 5))
+    to_loss = {
+        contender: float("inf") if n is None else n * float(np.median(times[contender]))
+        for contender, n in needed.items()
+    }
+    best_rival = min(to_loss[contender] for contender in needed if not isinstance(contender, Ours))
+    rival_exact = float(np.median(times[rival]))
+    for contender, seconds in times.items():
+        low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75])
+        ratios = ""
+        if isinstance(contender, Ours):
+            ratios = f"{best_rival / to_loss[contender]:5.1f}x the best other to the loss"
+            if contender is exact:
+                ratios += f", {rival_exact / median:.1f}x implicit's iteration"
+        gflops = gflop_an_iteration(contender) / median
+        print(
+            f"{n_factors:4} {contender.name:22} {median:8.4f} s ({(high - low) / median:4.0%}) {gflops:7.0f} "
+            f"{needed[contender] or '-':>4} {to_loss[contender]:9.3f} s  {ratios}",
+            flush=True,
         )
 
-    def fit(self, n_iterations: int) -> tuple[np.ndarray, np.ndarray]:
-        model = self.make(n_iterations)
-        model.fit(self.confidences, show_progress=False)
-        return model.user_factors, model.item_factors
 
-    def seconds(self, n_iterations: int) -> float:
-        times: list[float] = []
-        self.make(n_iterations).fit(
-            self.confidences, show_progress=False, callback=lambda iteration, seconds, loss: times.append(seconds)
-        )
-        return float(np.mean(times))
-
-
-def compare(interactions: sp.csr_matrix, n_factors: int, solver: str, n_threads: int) -> str:
-    ours = Ours(interactions, n_factors, solver, n_threads)
-    theirs = Implicit(interactions, n_factors, solver, n_threads)
-    losses = [objective(interactions, *side.fit(8)) for side in (ours, theirs)]
-    if losses[0] > 1.05 * losses[1]:
-        raise SystemExit(f"{solver}, {n_factors} factors: objective {losses[0]:.0f}, implicit reaches {losses[1]:.0f}")
-    times = np.array([[ours.seconds(6), theirs.seconds(1)] for _ in range(3)])
-    median = np.median(times, axis=0)
-    spread = (np.quantile(times, 0.75, axis=0) - np.quantile(times, 0.25, axis=0)) / median
-    return (
-        f"{n_factors:4} {solver:9} {median[0]:8.4f} s ({spread[0]:4.0%}) {median[1]:8.4f} s ({spread[1]:4.0%}) "
-        f"{median[1] / median[0]:6.1f}x   {losses[0] / losses[1]:6.3f}"
-    )
+def installed(name: str) -> str:
+    return f"{name} {version(name)}" if importlib.util.find_spec(name) is not None else f"{name} not installed"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=ops.max_threads())
-    n_threads = parser.parse_args().threads
-    print(f"recsys-core {version('recsys-core')} on {ops.isa()}, implicit {version('implicit')}, {n_threads} thread(s)")
-    for name, shape in SHAPES.items():
-        interactions = long_tailed(*shape)
-        print(f"\n{name}, {interactions.nnz:,} entries; seconds an iteration, and objective ours / theirs")
-        print("   f solver            ours            implicit    ratio  objective")
-        for n_factors in (64, 128):
-            for solver in ("cholesky", "cg"):
-                print(compare(interactions, n_factors, solver, n_threads), flush=True)
+    parser.add_argument("--shapes", default="small,medium", help="some of these, separated by commas")
+    parser.add_argument("--factors", default="64,128,256", help="numbers of factors, separated by commas")
+    arguments = parser.parse_args()
+    print(
+        f"recsys-core {version('recsys-core')} on {ops.isa()}, {installed('implicit')}, {installed('cmfrec')}, ", end=""
+    )
+    print(f"{arguments.threads} thread(s), matrix product {product_gflops(arguments.threads):.0f} GFLOP/s")
+    for name in arguments.shapes.split(","):
+        interactions = long_tailed(*SHAPES[name])
+        print(f"\n{interactions.shape[0]:,} x {interactions.shape[1]:,}, {interactions.nnz:,} entries")
+        print("   f contender              iteration            GFLOP/s  its   to loss")
+        for n_factors in arguments.factors.split(","):
+            compare(interactions, int(n_factors), arguments.threads)
 
 
 if __name__ == "__main__":
