@@ -147,8 +147,14 @@ class Als(FactorRecommender):
         user_items = interactions.to_csr("sum")
         total = settings.n_iterations + 1
 
-        def report(iteration: int, _: float) -> None:
-            progress(iteration + 1, total)
+        iterations = iter(range(1, total))
+
+        def form(item_factors: FloatArray) -> DotForm:
+            users = self._solve(user_items, item_factors)
+            return DotForm(item_factors, user_factors=users, fold_in=self._fold_in(item_factors))
+
+        def look(_: FloatArray, item_factors: FloatArray) -> None:
+            progress(next(iterations), total, lambda: form(item_factors.copy()))
 
         _, item_factors = ops.als(
             user_items,
@@ -161,12 +167,11 @@ class Als(FactorRecommender):
             solver=settings.solver,
             random_state=settings.random_state,
             n_threads=settings.n_threads,
-            callback=report,
-            compute_loss=False,
+            validate=look,
         )
-        user_factors = self._solve(user_items, item_factors)
+        fitted = form(item_factors)
         progress(total, total)
-        return DotForm(item_factors, user_factors=user_factors, fold_in=self._fold_in(item_factors))
+        return fitted
 
     def _fit_with_features(self, interactions: Interactions, progress: Progress) -> DotForm:
         """Alternate between users, items and the vectors of the features."""

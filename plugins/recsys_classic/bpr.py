@@ -38,15 +38,9 @@ class Bpr(SgdRecommender):
 
     Notes
     -----
-    O(nnz f) an epoch, where f is ``n_factors``.  A user who had every item takes no part.
+    O(nnz f) an epoch, where f is ``n_factors``.
 
-    Only users known from training can be asked for.  A stranger's vector would have to minimize the same loss over
-    drawn items; the least-squares solve that serves a factorization with squared loss optimizes something else, and
-    offering it under this name would mislead.
-
-    With ``item_features``, items of the id map without interactions
-    (:meth:`Interactions.with_features(..., cold_items=True) <recsys_core.Interactions.with_features>`) are recommended
-    by their features alone, and ``embed_items`` gives the vectors of items that come later.
+    On strangers, features and ``partial_fit`` see :class:`~recsys_classic.sgd.SgdRecommender`.
 
     References
     ----------

@@ -60,21 +60,21 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             "recsys_classic.bpr:Bpr",
             "recsys_classic.bpr:BprConfig",
             "Matrix factorization trained on pairs (Rendle et al. 2009).",
-            _KNOWN_USERS | {"similar-items"},
+            _KNOWN_USERS | _UPDATABLE | {"similar-items"},
         ),
         RecommenderSpec(
             "warp",
             "recsys_classic.warp:Warp",
             "recsys_classic.warp:WarpConfig",
             "Matrix factorization for the top of the list (Weston et al. 2011).",
-            _KNOWN_USERS | {"similar-items"},
+            _KNOWN_USERS | _UPDATABLE | {"similar-items"},
         ),
         RecommenderSpec(
             "logistic_mf",
             "recsys_classic.logistic_mf:LogisticMf",
             "recsys_classic.logistic_mf:LogisticMfConfig",
             "Matrix factorization of the probability to have an item (Johnson 2014).",
-            _KNOWN_USERS | {"similar-items"},
+            _KNOWN_USERS | _UPDATABLE | {"similar-items"},
         ),
     ]
 

@@ -13,11 +13,13 @@ from recsys_classic.bases import FactorRecommender
 from recsys_core import Config, DotForm, Interactions
 from recsys_core.data import FeatureEncoder
 from recsys_core.errors import DataError
-from recsys_core.models import Progress, SearchRange
+from recsys_core.models import Progress, SearchRange, Update
 from recsys_core.ops import SgdFactors, SgdOptions
 from recsys_core.types import CSR, FloatArray
 
 __all__ = ["SgdConfig", "SgdRecommender"]
+
+_UPDATE_SHARE = 20  # an update takes the n-th part of a fit's epochs
 
 
 class SgdConfig(Config):
@@ -67,6 +69,23 @@ class SgdRecommender(FactorRecommender):
         The :class:`~recsys_core.data.FeatureEncoder` of the item features, or None without them.
     factors_
         The :class:`~recsys_core.ops.SgdFactors`, with the features' vectors.
+
+    Notes
+    -----
+    A user who had every item takes no part.
+
+    Only users known from training can be asked for.  A stranger's vector would have to minimize the same loss over
+    drawn items; the least-squares solve that serves a factorization with squared loss optimizes something else, and
+    offering it under this name would mislead.
+
+    With ``item_features``, items of the id map without interactions
+    (:meth:`Interactions.with_features(..., cold_items=True) <recsys_core.Interactions.with_features>`) are recommended
+    by their features alone, and ``embed_items`` gives the vectors of items that come later.
+
+    ``partial_fit`` goes on from the vectors as they are, those of new users and items being random, over *all*
+    interactions for a twentieth of the epochs, at the full rate.  Items must be drawn for all users alike: after steps
+    over the new interactions alone, what is new would be scored too high for everybody.  So an update costs a twentieth
+    of a fit, and all vectors move.  It is refused with features, whose vectors a fitted model does not keep.
     """
 
     config: SgdConfig
@@ -80,29 +99,50 @@ class SgdRecommender(FactorRecommender):
     def fit_form(self, interactions: Interactions, progress: Progress) -> DotForm:
         """Draw items and follow the gradient."""
         settings = self.config
-
-        def report(epoch: int, _: float) -> None:
-            progress(epoch + 1, settings.n_epochs)
-
         self.item_encoder_, item_features = _features(interactions, "item", settings.item_features)
         _, user_features = _features(interactions, "user", settings.user_features)
-        self.factors_ = self._train(
-            interactions,
-            {
-                "learning_rate": settings.learning_rate,
-                "regularization": settings.regularization,
-                "n_epochs": settings.n_epochs,
-                "popularity_power": settings.popularity_power,
-                "item_features": item_features,
-                "user_features": user_features,
-                "random_state": settings.random_state,
-                "n_threads": settings.n_threads,
-                "deterministic": settings.deterministic,
-                "callback": report,
-            },
+        options = self._options(settings.n_epochs)
+        epochs = iter(range(1, settings.n_epochs + 1))
+
+        def look(factors: SgdFactors) -> None:
+            progress(next(epochs), settings.n_epochs, lambda: _form(factors))
+
+        options["validate"] = look
+        options["item_features"], options["user_features"] = item_features, user_features
+        self.factors_ = self._train(interactions, options)
+        return _form(self.factors_)
+
+    def update_form(self, update: Update) -> DotForm:
+        """Go on over all interactions from the vectors as they are."""
+        settings = self.config
+        if settings.item_features or settings.user_features:
+            raise DataError(
+                "partial_fit: expected no item_features and no user_features, since a fitted model does not keep the "
+                "features' vectors; fit again on all interactions."
+            )
+        before = cast("DotForm", update.before.form)
+        random = np.random.default_rng([settings.random_state, before.n_items])
+        options = self._options(max(1, settings.n_epochs // _UPDATE_SHARE))
+        options["initial"] = SgdFactors(
+            _grown(cast("FloatArray", before.user_factors), len(update.users), random),
+            _grown(before.item_factors, len(update.items), random),
+            np.pad(cast("FloatArray", before.item_bias), (0, len(update.items) - before.n_items)),
         )
-        user_factors, item_factors, item_bias = self.factors_
-        return DotForm(item_factors, item_bias, user_factors)
+        self.item_encoder_ = None
+        self.factors_ = self._train(update.interactions(), options)
+        return _form(self.factors_)
+
+    def _options(self, n_epochs: int) -> SgdOptions:
+        settings = self.config
+        return {
+            "learning_rate": settings.learning_rate,
+            "regularization": settings.regularization,
+            "n_epochs": n_epochs,
+            "popularity_power": settings.popularity_power,
+            "random_state": settings.random_state,
+            "n_threads": settings.n_threads,
+            "deterministic": settings.deterministic,
+        }
 
     def embed_items(self, table: Any) -> tuple[FloatArray, FloatArray]:
         """Return the factors and biases of items that came after training, by their features alone.
@@ -135,6 +175,19 @@ class SgdRecommender(FactorRecommender):
     def item_bias_(self) -> FloatArray:
         """The items' biases, float32 (n_items,)."""
         return cast("FloatArray", self._dot_form.item_bias)
+
+
+def _form(factors: SgdFactors) -> DotForm:
+    """The form of factors that training may go on to overwrite."""
+    user_factors, item_factors, item_bias = (part.copy() for part in factors)
+    return DotForm(item_factors, item_bias, user_factors)
+
+
+def _grown(vectors: FloatArray, n_rows: int, random: np.random.Generator) -> FloatArray:
+    """The vectors, and as many new ones behind them as are missing, small and random like those of a new fit."""
+    scale = 0.1 * np.sqrt(3.0 / vectors.shape[1])
+    new = random.uniform(-scale, scale, (n_rows - len(vectors), vectors.shape[1]))
+    return np.vstack([vectors, new.astype(np.float32)])
 
 
 def _features(

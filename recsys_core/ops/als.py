@@ -1,4 +1,27 @@
-"""Implicit-feedback matrix factorization by alternating least squares: :func:`als`."""
+"""Implicit-feedback matrix factorization by alternating least squares: :func:`als`.
+
+Each half of an iteration first changes coordinates so that what all rows share, ``w Y^T Y + lambda I``, becomes the
+identity; ``(n_users + n_items) f^2`` multiply-adds.  A row of n entries then costs ``n f^2 / 2 + f^3 / 6``, or
+``n^2 f / 2 + n^3 / 6`` where that is less ("cholesky"; not with an exponent), ``2 n f`` for each step and
+once more ("cg"), or ``n f d / 2 + 3 n f + f d^2 / 6`` for blocks of d ("subspace").  With an exponent each step
+adds ``f^2``.  The loss, where it is wanted, costs ``nnz f``: the sum over all cells is the inner product of the two
+Gram matrices.
+
+Memory: the interactions once more (transposed, 8 bytes an entry), one side's factors once more, and where f is no
+multiple of 16 both once more again.
+
+All sums are in float32 and in an order that depends on the data alone, so the result has the same bits for any
+number of threads; it differs in the last places between instruction sets (:func:`isa`).  Ctrl-C takes effect
+between iterations.
+
+Y. Hu, Y. Koren and C. Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, equations 3
+(objective), 4 and 5 (the two solves).  G. Takacs, I. Pilaszy and D. Tikk, "Applications of the Conjugate Gradient
+Method for Implicit Feedback Collaborative Filtering", RecSys 2011, for "cg", which the change of coordinates
+preconditions.  S. Rendle et al., "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021, arXiv
+2110.14044, for "subspace", whose blocks are here of the changed coordinates.  S. Rendle et al., "Revisiting the
+Performance of iALS on Item Recommendation Benchmarks", 2021, arXiv 2110.14037, for the scaled regularization and
+the starting scale, with uniform in place of normal numbers; their unobserved weight counts for stored cells too.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +63,7 @@ def als(
     block_size: int = 32,
     start: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     tolerance: float = 0.0,
-    validate: Callable[[FloatArray, FloatArray], float] | None = None,
+    validate: Callable[[FloatArray, FloatArray], float | None] | None = None,
     patience: int = 2,
     random_state: int = 0,
     n_threads: int = 0,
@@ -95,7 +118,7 @@ def als(
     validate
         Called as ``validate(user_factors, item_factors)`` after each iteration with the arrays of the fit, to be read
         and not kept; returns a number of which more is better.  When `patience` iterations in a row have not given
-        more, the fit ends, and it returns the factors of the best one.
+        more, the fit ends, and it returns the factors of the best one.  One that returns None each time only looks on.
     patience
         At least 1.
     random_state
@@ -140,29 +163,7 @@ def als(
 
     Notes
     -----
-    Each half of an iteration first changes coordinates so that what all rows share, ``w Y^T Y + lambda I``, becomes the
-    identity; ``(n_users + n_items) f^2`` multiply-adds.  A row of n entries then costs ``n f^2 / 2 + f^3 / 6``, or
-    ``n^2 f / 2 + n^3 / 6`` where that is less ("cholesky"; not with an exponent), ``2 n f`` for each step and
-    once more ("cg"), or ``n f d / 2 + 3 n f + f d^2 / 6`` for blocks of d ("subspace").  With an exponent each step
-    adds ``f^2``.  The loss, where it is wanted, costs ``nnz f``: the sum over all cells is the inner product of the two
-    Gram matrices.
-
-    Memory: the interactions once more (transposed, 8 bytes an entry), one side's factors once more, and where f is no
-    multiple of 16 both once more again.
-
-    All sums are in float32 and in an order that depends on the data alone, so the result has the same bits for any
-    number of threads; it differs in the last places between instruction sets (:func:`isa`).  Ctrl-C takes effect
-    between iterations.
-
-    References
-    ----------
-    Y. Hu, Y. Koren and C. Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, equations 3
-    (objective), 4 and 5 (the two solves).  G. Takacs, I. Pilaszy and D. Tikk, "Applications of the Conjugate Gradient
-    Method for Implicit Feedback Collaborative Filtering", RecSys 2011, for "cg", which the change of coordinates
-    preconditions.  S. Rendle et al., "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021, arXiv
-    2110.14044, for "subspace", whose blocks are here of the changed coordinates.  S. Rendle et al., "Revisiting the
-    Performance of iALS on Item Recommendation Benchmarks", 2021, arXiv 2110.14037, for the scaled regularization and
-    the starting scale, with uniform in place of normal numbers; their unobserved weight counts for stored cells too.
+    Cost, memory, determinism and sources are at the top of ``recsys_core/ops/als.py``.
 
     Examples
     --------
@@ -197,11 +198,7 @@ def als(
     if solver not in _SOLVERS:
         raise ConfigError(f"solver must be one of {', '.join(_SOLVERS)}, got {solver!r}")
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
-    width = _validate.integer(n_factors, "n_factors", minimum=1)
-    shapes = (len(arrays[0]) - 1, width), (arrays[3], width)
-    factors = (np.empty(shapes[0], np.float32), np.empty(shapes[1], np.float32))
-    if start is not None:
-        _read_start(start, factors)
+    factors = _make_factors((len(arrays[0]) - 1, arrays[3]), _integer(n_factors, "n_factors"), start)
     weight = _validate.number(unobserved_weight, "unobserved_weight", minimum=0.0)
     if weight > 1.0:
         raise ConfigError(f"unobserved_weight must be at most 1, the least weight of a stored entry, got {weight:g}")
@@ -248,7 +245,7 @@ class _BestSoFar:
     def __init__(
         self,
         factors: tuple[FloatArray, FloatArray],
-        validate: Callable[[FloatArray, FloatArray], float],
+        validate: Callable[[FloatArray, FloatArray], float | None],
         patience: int,
         callback: Callable[[int, float], object] | None,
     ) -> None:
@@ -258,16 +255,23 @@ class _BestSoFar:
         self.iteration = 0
 
     def __call__(self, iteration: int, loss: float) -> bool:
-        value = float(self.validate(*self.factors))
-        if iteration == 0 or value > self.value:
-            self.value, self.iteration = value, iteration
-            self.best = (self.factors[0].copy(), self.factors[1].copy())
+        value = self.validate(*self.factors)
         stop = self.callback is not None and bool(self.callback(iteration, loss))
+        if value is None:
+            return stop
+        if iteration == 0 or value > self.value:
+            self.value, self.iteration = float(value), iteration
+            self.best = (self.factors[0].copy(), self.factors[1].copy())
         return stop or iteration - self.iteration >= self.patience
 
 
-def _read_start(start: tuple[npt.ArrayLike, npt.ArrayLike], factors: tuple[FloatArray, FloatArray]) -> None:
-    """Copy the factors to start from into those that training overwrites."""
+def _make_factors(
+    shape: tuple[int, int], n_factors: int, start: tuple[npt.ArrayLike, npt.ArrayLike] | None
+) -> tuple[FloatArray, FloatArray]:
+    """The arrays that training overwrites, holding what it starts from if that is given."""
+    factors = (np.empty((shape[0], n_factors), np.float32), np.empty((shape[1], n_factors), np.float32))
+    if start is None:
+        return factors
     if len(start) != 2:
         raise ShapeError(f"start must be a pair (user_factors, item_factors), got {len(start)} parts")
     for part, (value, to) in enumerate(zip(start, factors, strict=True)):
@@ -277,6 +281,7 @@ def _read_start(start: tuple[npt.ArrayLike, npt.ArrayLike], factors: tuple[Float
         if not np.isfinite(given).all():
             raise DataError(f"start[{part}] must hold finite numbers only, got NaN or infinity")
         to[:] = given
+    return factors
 
 
 def _integer(value: int, name: str) -> int:

@@ -63,7 +63,8 @@ class SgdOptions(TypedDict, total=False):
         caller.
     validate
         Called as ``validate(factors)`` after each epoch with an :class:`SgdFactors` that the next epoch overwrites;
-        returns a number, higher is better.  The result is then that of the best epoch instead of the last.
+        returns a number, higher is better.  The result is then that of the best epoch instead of the last.  One that
+        returns None each time only looks on.
     patience
         With `validate`: training stops after so many epochs in a row without a better number, at least 1; 5 if left
         out.
@@ -83,7 +84,7 @@ class SgdOptions(TypedDict, total=False):
     n_threads: int
     deterministic: bool
     callback: Callable[[int, float], object] | None
-    validate: Callable[[SgdFactors], float] | None
+    validate: Callable[[SgdFactors], float | None] | None
     patience: int
 
 
@@ -200,7 +201,7 @@ def train(
     n_threads: int = 0,
     deterministic: bool = False,
     callback: Callable[[int, float], object] | None = None,
-    validate: Callable[[SgdFactors], float] | None = None,
+    validate: Callable[[SgdFactors], float | None] | None = None,
     patience: int = 5,
 ) -> SgdFactors:
     """Check the options, make or copy the arrays and train them in place."""
@@ -266,7 +267,7 @@ class _Watch:
         self,
         factors: SgdFactors,
         callback: Callable[[int, float], object] | None,
-        validate: Callable[[SgdFactors], float] | None,
+        validate: Callable[[SgdFactors], float | None] | None,
         patience: int,
     ) -> None:
         self.best = self._factors = factors
@@ -278,7 +279,10 @@ class _Watch:
         stop = self._callback is not None and bool(self._callback(epoch, loss))
         if self._validate is None:
             return stop
-        value = _validate.number(self._validate(self._factors), "what validate returns")
+        judged = self._validate(self._factors)
+        if judged is None:
+            return stop
+        value = _validate.number(judged, "what validate returns")
         if epoch == 0 or value > self._best_value:
             self.best, self._best_value, self._best_epoch = self._factors._copy(), value, epoch
         return stop or epoch - self._best_epoch >= self._patience

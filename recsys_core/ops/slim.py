@@ -75,7 +75,8 @@ def slim(
     Warns
     -----
     UserWarning
-        Some columns were not done after `n_iterations` sweeps; the message says how many.
+        Some columns were not done after `n_iterations` sweeps; the message says how many.  Or all weights are zero: the
+        penalties outweigh the data.
 
     Notes
     -----
@@ -114,6 +115,12 @@ def slim(
         warnings.warn(
             f"slim: the weights of {n_unsettled} of {arrays[-1]} items had not settled after their last sweep and are "
             f"approximate; raise n_iterations, got {n_iterations}, or tolerance, got {tolerance:g}.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if len(arrays[1]) == 0:
+        warnings.warn(
+            f"slim: all weights are zero, so nothing can be ranked by them: l1={l1:g} outweighs the data; lower it.",
             UserWarning,
             stacklevel=2,
         )

@@ -403,3 +403,15 @@ def test_the_objective_reaches_that_of_implicit(solver, monkeypatch):
     ours_loss = reference.implicit_loss_reference(interactions, X, Y, **SETTINGS)
     theirs_loss = reference.implicit_loss_reference(interactions, theirs.user_factors, theirs.item_factors, **SETTINGS)
     assert ours_loss == pytest.approx(theirs_loss, rel=0.01)
+
+
+def test_a_validation_that_judges_nothing_only_looks_on():
+    interactions = long_tailed(60, 45, 400)
+    seen = []
+    looked = ops.als(
+        interactions, 4, n_iterations=5, patience=1, validate=lambda x, y: seen.append(y.copy()), **SETTINGS
+    )
+    plain = ops.als(interactions, 4, n_iterations=5, **SETTINGS)
+    assert len(seen) == 5
+    np.testing.assert_array_equal(seen[-1], looked[1])
+    np.testing.assert_array_equal(looked[0], plain[0])

@@ -11,6 +11,9 @@ from recsys_core import ops
 from recsys_core.errors import ConfigError, DataError, DTypeError
 from recsys_core.ops import _reference_factorization as reference
 
+# Matrices of a few columns may leave no weight.
+pytestmark = pytest.mark.filterwarnings("ignore:slim. all weights are zero")
+
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("positive_only", [True, False])
@@ -147,3 +150,9 @@ def test_errors_name_argument_and_remedy():
     ):
         with pytest.raises(ConfigError, match=message):
             ops.slim(interactions, **{"l1": 1.0, "l2": 1.0, **setting})
+
+
+def test_a_penalty_that_leaves_no_weights_warns():
+    interactions = sp.csr_matrix(np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=np.float32))
+    with pytest.warns(UserWarning, match="all weights are zero, .*l1=9 outweighs the data; lower it"):
+        assert ops.slim(interactions, l1=9.0, l2=0.5).nnz == 0

@@ -16,6 +16,9 @@ from recsys_core.metrics import standard_metrics
 from recsys_core.registry import default_registry, resolve
 from recsys_core.testing import parametrize_with_checks
 
+# Some of the data here are few beside slim's default penalty.
+pytestmark = pytest.mark.filterwarnings("ignore:slim. all weights are zero")
+
 MODELS = [spec.name for spec in plugin.recsys_recommenders()]
 BY_STEPS = ("bpr", "warp", "logistic_mf")
 SMALL = {"als": {"n_factors": 4}, "explicit_mf": {"n_factors": 3}}

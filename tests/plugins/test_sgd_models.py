@@ -9,13 +9,14 @@ from recsys_classic.logistic_mf import LogisticMf
 from recsys_classic.warp import Warp
 from recsys_core import Interactions
 from recsys_core.errors import ConfigError, DataError, NotFittedError
+from recsys_core.testing import block_interactions
 
 every_model = pytest.mark.parametrize("kind", [Bpr, Warp, LogisticMf])
 
 
-def pairwise_accuracy(model, interactions) -> float:
+def pairwise_accuracy(model, histories) -> float:
     """Share of (had, not had) pairs of items that a user's scores order rightly."""
-    had = interactions.to_csr("binary").toarray() > 0
+    had = histories.to_csr(len(model.items)).toarray() > 0
     scores = model.user_factors_ @ model.item_factors_.T + model.item_bias_
     return float(np.mean([(row[mask][:, None] > row[~mask]).mean() for row, mask in zip(scores, had, strict=True)]))
 
@@ -24,8 +25,8 @@ def pairwise_accuracy(model, interactions) -> float:
 def test_learns_to_order_pairs(ratings, kind) -> None:
     early = kind(n_factors=8, n_epochs=1).fit(ratings)
     late = kind(n_factors=8, n_epochs=200, regularization=0.001).fit(ratings)
-    assert pairwise_accuracy(late, ratings) > 0.9
-    assert pairwise_accuracy(late, ratings) > pairwise_accuracy(early, ratings) + 0.1
+    assert pairwise_accuracy(late, late.histories) > 0.9
+    assert pairwise_accuracy(late, late.histories) > pairwise_accuracy(early, early.histories) + 0.1
 
 
 def unweighted(ratings: Interactions) -> Interactions:
@@ -67,6 +68,42 @@ def test_progress_counts_epochs(ratings, kind) -> None:
     seen = []
     kind(n_factors=2, n_epochs=3).fit(ratings, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@every_model
+def test_looking_on_sees_the_model_so_far_and_changes_nothing(ratings, kind) -> None:
+    seen = []
+    watched = kind(n_factors=4, n_epochs=3).fit(ratings, monitor=lambda done, total, model: seen.append(model()))
+    assert len(seen) == 3
+    np.testing.assert_array_equal(seen[-1].form.item_factors, watched.item_factors_)
+    assert not np.allclose(seen[0].form.item_factors, seen[1].form.item_factors)
+    np.testing.assert_array_equal(watched.item_bias_, kind(n_factors=4, n_epochs=3).fit(ratings).item_bias_)
+
+
+@every_model
+def test_updates_stay_as_good_as_a_fit_on_everything(kind) -> None:
+    interactions = block_interactions(200, 100, events_a_user=20.0)
+    rows = np.argsort(interactions.datetime, kind="stable")
+    early, *late = (interactions.select(np.sort(part)) for part in np.array_split(rows, 6))
+    refitted = kind(n_factors=8).fit(interactions)
+    updated = kind(n_factors=8).fit(early)
+    before = updated.fitted
+    for part in late:
+        updated.partial_fit(part)
+    assert len(updated.users) == interactions.n_users
+    assert len(before.users) < interactions.n_users  # who holds the old one still does
+    assert pairwise_accuracy(updated, updated.histories) > pairwise_accuracy(refitted, refitted.histories) - 0.02
+
+
+@every_model
+def test_an_update_is_repeatable_and_refused_with_features(two_tastes, kind) -> None:
+    sales, _ = two_tastes
+    new = Interactions.from_arrays([0, 999], [1, 998])
+    first, second = (kind(n_factors=4, n_epochs=20).fit(unweighted(sales)).partial_fit(new) for _ in range(2))
+    np.testing.assert_array_equal(first.user_factors_, second.user_factors_)
+    assert first.recommend(999, k=1, filter_seen=False)["item_id"].len() == 1
+    with pytest.raises(DataError, match="partial_fit: expected no item_features"):
+        kind(n_factors=4, n_epochs=1, item_features=["genre"]).fit(sales).partial_fit(new)
 
 
 @pytest.fixture(scope="module")

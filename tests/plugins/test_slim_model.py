@@ -40,6 +40,7 @@ def test_negative_weights_on_request(ratings) -> None:
     assert (model.item_weights_.data < 0).any()
 
 
+@pytest.mark.filterwarnings("ignore:slim. all weights are zero")
 def test_a_larger_l1_keeps_fewer_weights(ratings) -> None:
     kept = [Slim(l1=l1, l2=1.0).fit(ratings).item_weights_.nnz for l1 in (0.01, 1.0, 3.0, 1e6)]
     assert kept == sorted(kept, reverse=True)
