@@ -76,14 +76,29 @@ RECSYS_INLINE double compact_slack(const CompactBlock& block, const CompactQuery
   return block.code_norm * query.residual + block.error * query.norm + block.bias_slack * query.inverse_scale;
 }
 
-// The integer threshold of a query in a block, lowered by more than its own rounding.
-RECSYS_INLINE std::int32_t compact_threshold(const CompactBlock& block, const CompactQuery& query) {
-  constexpr double limit = 1 << 29;
-  double threshold = block.inverse_scale * query.threshold - compact_slack(block, query) - 4 +
-                     static_cast<double>(block.offset) * query.code_sum;
-  threshold = threshold < limit ? threshold : limit;
-  threshold = threshold > -limit ? threshold : -limit;
-  return static_cast<std::int32_t>(threshold);
+// The integer thresholds of queries in a block, lowered by more than their own rounding.
+inline void block_thresholds(const CompactBlock* block, const CompactLanes* lanes_of, std::int64_t n,
+                             std::int32_t* thresholds) {
+  typedef double vdouble __attribute__((vector_size(RECSYS_SIMD_BYTES)));
+  typedef std::int32_t vhalf __attribute__((vector_size(RECSYS_SIMD_BYTES / 2)));
+  constexpr std::int64_t width = RECSYS_SIMD_BYTES / 8;
+  const auto all = [](double value) { return value - vdouble{}; };
+  const vdouble limit = all(1 << 29);
+  for (std::int64_t q = 0; q < n; q += width) {
+    const auto lane = [q](const double* values) {
+      vdouble value;
+      __builtin_memcpy(&value, values + q, sizeof(value));
+      return value;
+    };
+    const vdouble slack = all(block->code_norm) * lane(lanes_of->residual) + all(block->error) * lane(lanes_of->norm) +
+                          all(block->bias_slack) * lane(lanes_of->inverse_scale);
+    vdouble threshold = all(block->inverse_scale) * lane(lanes_of->threshold) - slack - all(4) +
+                        all(block->offset) * lane(lanes_of->code_sum);
+    threshold = threshold < limit ? threshold : limit;
+    threshold = threshold > -limit ? threshold : -limit;
+    const vhalf whole = __builtin_convertvector(threshold, vhalf);
+    __builtin_memcpy(thresholds + q, &whole, sizeof(whole));
+  }
 }
 
 // Codes of 4 factors in 32 bits, or of 8: a lane of the sums takes 4 at a time.
@@ -99,7 +114,7 @@ struct CoarseCodes {
 // Sums of a block for `width` queries, `n_vectors` vectors at a time: calls finish(q, first vector, sums) for each.
 template <typename Codes, int width, int n_vectors, typename Finish>
 RECSYS_INLINE void sum_panel(const CompactBlock& block, std::int64_t n_steps, CompactQuery* const* queries,
-                             const std::int32_t* start, Finish&& finish) {
+                             const std::int32_t* thresholds, Finish&& finish) {
   const std::int8_t* codes[width];
 #pragma GCC unroll 6
   for (int q = 0; q < width; ++q) codes[q] = queries[q]->codes;
@@ -108,7 +123,7 @@ RECSYS_INLINE void sum_panel(const CompactBlock& block, std::int64_t n_steps, Co
 #pragma GCC unroll 6
     for (int q = 0; q < width; ++q) {
 #pragma GCC unroll 4
-      for (int v = 0; v < n_vectors; ++v) sum[q][v] = start[q] - vint{};
+      for (int v = 0; v < n_vectors; ++v) sum[q][v] = -thresholds[q] - vint{};
     }
     if (block.bias != nullptr) {
 #pragma GCC unroll 6
@@ -186,58 +201,63 @@ __attribute__((noinline)) void append(const CompactBlock& block, CompactQuery& q
 }
 
 template <typename Codes, int width>
-RECSYS_INLINE void scan_panel(const CompactBlock& block, std::int64_t n_steps, CompactQuery* const* queries,
-                              const std::uint64_t* words, std::int32_t position) {
+RECSYS_INLINE std::uint32_t scan_panel(const CompactBlock& block, std::int64_t n_steps, CompactQuery* const* queries,
+                                       const std::int32_t* thresholds, const std::uint64_t* words,
+                                       std::int32_t position) {
   constexpr int n_vectors = width <= 2 ? narrow_vectors : wide_vectors;
-  std::int32_t threshold[width];
-  std::int32_t start[width];
-#pragma GCC unroll 6
-  for (int q = 0; q < width; ++q) {
-    threshold[q] = compact_threshold(block, *queries[q]);
-    start[q] = -threshold[q];
-  }
-  sum_panel<Codes, width, n_vectors>(
-      block, n_steps, queries, start, [&](int q, std::int64_t first, const vint* sum) __attribute__((always_inline)) {
-        std::uint64_t dead = 0;
+  std::uint32_t found = 0;
+  sum_panel<Codes, width, n_vectors>(block, n_steps, queries, thresholds,
+                                     [&](int q, std::int64_t first, const vint* sum) __attribute__((always_inline)) {
+                                       vint all = sum[0];
 #pragma GCC unroll 4
-        for (int v = 0; v < n_vectors; ++v) dead |= mask_negative(sum[v]) << (v * lanes);
-        const std::uint64_t alive = (words[q] >> (first * lanes)) & ~dead & all_lanes<n_vectors>;
-        if (alive == 0) return;
-        vint sums[n_vectors];
+                                       for (int v = 1; v < n_vectors; ++v) all &= sum[v];
+                                       if (mask_negative(all) == all_lanes<1>) return;  // as nearly always
+                                       std::uint64_t dead = 0;
 #pragma GCC unroll 4
-        for (int v = 0; v < n_vectors; ++v) sums[v] = sum[v];
-        append<n_vectors>(block, *queries[q], sums, threshold[q], alive,
-                          position + static_cast<std::int32_t>(first * lanes));
-      });
+                                       for (int v = 0; v < n_vectors; ++v) dead |= mask_negative(sum[v]) << (v * lanes);
+                                       const std::uint64_t alive =
+                                           (words[q] >> (first * lanes)) & ~dead & all_lanes<n_vectors>;
+                                       if (alive == 0) return;
+                                       vint sums[n_vectors];
+#pragma GCC unroll 4
+                                       for (int v = 0; v < n_vectors; ++v) sums[v] = sum[v];
+                                       append<n_vectors>(block, *queries[q], sums, thresholds[q], alive,
+                                                         position + static_cast<std::int32_t>(first * lanes));
+                                       found |= std::uint32_t{1} << q;
+                                     });
+  return found;
 }
 
 template <typename Codes>
-RECSYS_INLINE void scan_panels(const CompactBlock& block, std::int64_t n_steps, CompactQuery* const* queries,
-                               std::int64_t n_queries, const std::uint64_t* words, std::int32_t position) {
+RECSYS_INLINE std::uint32_t scan_panels(const CompactBlock& block, std::int64_t n_steps, CompactQuery* const* queries,
+                                        const std::int32_t* thresholds, std::int64_t n_queries,
+                                        const std::uint64_t* words, std::int32_t position) {
   switch (n_queries) {
     case 1:
-      return scan_panel<Codes, 1>(block, n_steps, queries, words, position);
+      return scan_panel<Codes, 1>(block, n_steps, queries, thresholds, words, position);
     case 2:
-      return scan_panel<Codes, 2>(block, n_steps, queries, words, position);
+      return scan_panel<Codes, 2>(block, n_steps, queries, thresholds, words, position);
     case 3:
-      return scan_panel<Codes, 3>(block, n_steps, queries, words, position);
+      return scan_panel<Codes, 3>(block, n_steps, queries, thresholds, words, position);
     case 4:
-      return scan_panel<Codes, 4>(block, n_steps, queries, words, position);
+      return scan_panel<Codes, 4>(block, n_steps, queries, thresholds, words, position);
     case 5:
-      return scan_panel<Codes, 5>(block, n_steps, queries, words, position);
+      return scan_panel<Codes, 5>(block, n_steps, queries, thresholds, words, position);
     default:
-      return scan_panel<Codes, 6>(block, n_steps, queries, words, position);
+      return scan_panel<Codes, 6>(block, n_steps, queries, thresholds, words, position);
   }
 }
 
-inline void scan_block(const CompactBlock* block, std::int64_t n_groups, CompactQuery* const* queries,
-                       std::int64_t n_queries, const std::uint64_t* words, std::int32_t position) {
-  scan_panels<FineCodes>(*block, n_groups, queries, n_queries, words, position);
+inline std::uint32_t scan_block(const CompactBlock* block, std::int64_t n_groups, CompactQuery* const* queries,
+                                const std::int32_t* thresholds, std::int64_t n_queries, const std::uint64_t* words,
+                                std::int32_t position) {
+  return scan_panels<FineCodes>(*block, n_groups, queries, thresholds, n_queries, words, position);
 }
 
-inline void scan_coarse_block(const CompactBlock* block, std::int64_t n_pairs, CompactQuery* const* queries,
-                              std::int64_t n_queries, const std::uint64_t* words, std::int32_t position) {
-  scan_panels<CoarseCodes>(*block, n_pairs, queries, n_queries, words, position);
+inline std::uint32_t scan_coarse_block(const CompactBlock* block, std::int64_t n_pairs, CompactQuery* const* queries,
+                                       const std::int32_t* thresholds, std::int64_t n_queries,
+                                       const std::uint64_t* words, std::int32_t position) {
+  return scan_panels<CoarseCodes>(*block, n_pairs, queries, thresholds, n_queries, words, position);
 }
 
 }  // namespace recsys::cpu::RECSYS_ISA_NS

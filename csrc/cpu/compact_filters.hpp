@@ -29,6 +29,8 @@ class Exclusion {
  public:
   Exclusion(const CompactItems& items, const Filters& filters, std::int64_t first_query, std::int64_t n_queries);
 
+  [[nodiscard]] bool any() const { return !words_.empty() || !rows_.empty(); }
+
   // Bits of block b less those that `query`, counted within the range, may not have.  Fastest where the blocks asked
   // for ascend.
   [[nodiscard]] std::uint64_t remove(std::int64_t query, std::int64_t b, std::uint64_t bits) {

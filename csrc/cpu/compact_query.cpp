@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "cpu/unit_scale.hpp"
 
@@ -51,7 +50,6 @@ bool encode_query(const ItemIndex& index, const CompactItems& items, const float
   }
   const double residual = round_up(std::sqrt(residual_square)) + norm * 0x1p-40;
   encoded.compact.codes = codes;
-  encoded.compact.threshold = -std::numeric_limits<double>::infinity();
   encoded.compact.residual = round_up(residual * inverse);
   encoded.compact.norm = round_up(norm * inverse);
   encoded.compact.code_sum = static_cast<std::int32_t>(sum);

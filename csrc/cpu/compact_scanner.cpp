@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "recsys/interrupt.hpp"
 
@@ -12,6 +13,9 @@ namespace {
 constexpr std::int64_t block_items = CompactItems::block_items;
 constexpr float minus_infinity = TopSelector::initial_threshold;
 constexpr std::int64_t overrun = 16;  // entries that a kernel may write behind the last
+
+// Lanes for n queries, whole vectors at every level.
+std::int64_t padded(std::int64_t n) { return (n + 7) / 8 * 8; }
 
 // Items found between two selections.
 std::int64_t interval(std::int64_t k) { return std::max<std::int64_t>(16, k); }
@@ -49,7 +53,15 @@ CompactScanner::CompactScanner(const CompactProblem& problem, std::int64_t first
       upper_(n_queries * capacity_),
       positions_(n_queries * capacity_),
       codes_(n_queries * problem.items.n_pairs() * 8),
-      unit_factors_(problem.index.metric() == Metric::cosine ? n_queries * problem.index.n_factors() : 0) {
+      unit_factors_(problem.index.metric() == Metric::cosine ? n_queries * problem.index.n_factors() : 0),
+      lane_numbers_(5 * padded(n_queries)),
+      thresholds_(padded(n_queries)) {
+  double* numbers = lane_numbers_.data();
+  std::fill_n(numbers, lane_numbers_.size(), 0.0);
+  for (double** lane : {&lanes_.threshold, &lanes_.residual, &lanes_.norm, &lanes_.inverse_scale, &lanes_.code_sum}) {
+    *lane = numbers;
+    numbers += padded(n_queries);
+  }
   opens_.reserve(static_cast<std::size_t>(n_queries));  // pointers to them are kept
   for (std::int64_t slot = 0; slot < n_queries; ++slot) open(slot);
 }
@@ -63,7 +75,7 @@ void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block, boo
     if (coarse) open.n_selecting = std::min(open.n_selecting, open.encoded.compact.n_found + compact_batch);
     active_.push_back(&open);
   }
-  CompactQuery* panel[compact_panel];
+  lay_out();
   std::uint64_t words[compact_panel];
   for (std::int64_t b = first_block; b < last_block; ++b) {
     if (b == first_block || b % blocks_a_check == 0) close_finished(b);
@@ -74,16 +86,19 @@ void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block, boo
     if (admissible == 0) continue;
     const CompactBlock block = coarse ? problem_.items.coarse_block(b) : problem_.items.block(b);
     const auto n_active = static_cast<std::int64_t>(active_.size());
+    problem_.kernels.block_thresholds(&block, &lanes_, n_active, thresholds_.data());
+    std::fill_n(words, compact_panel, admissible);
     for (std::int64_t first = 0; first < n_active; first += compact_panel) {
       const std::int64_t n = std::min(compact_panel, n_active - first);
       Open* const* opens = active_.data() + first;
-      for (std::int64_t q = 0; q < n; ++q) {
-        panel[q] = &opens[q]->encoded.compact;
-        words[q] = exclusion_.remove(opens[q]->slot, b, admissible);
+      if (exclusion_.any()) {
+        for (std::int64_t q = 0; q < n; ++q) words[q] = exclusion_.remove(opens[q]->slot, b, admissible);
       }
-      scan_block(&block, n_steps, panel, n, words, static_cast<std::int32_t>(b * block_items));
-      for (std::int64_t q = 0; q < n; ++q) {
-        if (panel[q]->n_found >= opens[q]->n_selecting) select(*opens[q], coarse);
+      std::uint32_t found = scan_block(&block, n_steps, panel_.data() + first, thresholds_.data() + first, n, words,
+                                       static_cast<std::int32_t>(b * block_items));
+      for (; found != 0; found &= found - 1) {
+        Open& open = *opens[std::countr_zero(found)];
+        if (open.encoded.compact.n_found >= open.n_selecting) select(open, coarse);
       }
     }
   }
@@ -114,11 +129,12 @@ void CompactScanner::open(std::int64_t slot) {
   const double slack = bound_rounding(encoded.reach * problem_.items.norm_from(0) + problem_.items.largest_bias(),
                                       problem_.index.n_factors());
   opens_.push_back(Open{.encoded = encoded,
-                        .lowered = 0,
+                        .lowered = -std::numeric_limits<double>::infinity(),
                         .threshold = minus_infinity,
                         .slack = slack,
                         .query = query,
                         .slot = slot,
+                        .lane = 0,
                         .given_up = false,
                         .n_rescored = 0,
                         .n_selecting = std::min(roomy_, problem_.k + interval(problem_.k))});
@@ -128,7 +144,7 @@ void CompactScanner::close_finished(std::int64_t b) {
   const double norm = problem_.items.norm_from(b);
   const double bias = problem_.items.bias_from(b);
   const std::int64_t budget = 1024 + 8 * problem_.k + n_scanned_ / 16;
-  std::erase_if(active_, [&](Open* open) {
+  const std::size_t n_closed = std::erase_if(active_, [&](Open* open) {
     if (!problem_.shared.empty()) adopt(*open);
     if (open->threshold > minus_infinity && open->lowered > round_up(open->encoded.reach * norm) + bias) return true;
     if (!problem_.may_give_up || open->n_rescored <= budget) return false;
@@ -136,6 +152,21 @@ void CompactScanner::close_finished(std::int64_t b) {
     left_.push_back(open->query);
     return true;
   });
+  if (n_closed > 0) lay_out();
+}
+
+void CompactScanner::lay_out() {
+  panel_.clear();
+  for (Open* open : active_) {
+    const CompactQuery& compact = open->encoded.compact;
+    open->lane = static_cast<std::int64_t>(panel_.size());
+    panel_.push_back(&open->encoded.compact);
+    lanes_.residual[open->lane] = compact.residual;
+    lanes_.norm[open->lane] = compact.norm;
+    lanes_.inverse_scale[open->lane] = compact.inverse_scale;
+    lanes_.code_sum[open->lane] = compact.code_sum;
+    lanes_.threshold[open->lane] = open->lowered * compact.inverse_scale;
+  }
 }
 
 // Makes room, at least for a block more.
@@ -277,7 +308,7 @@ void CompactScanner::set_threshold(Open& open, float threshold) {
   const auto exact = static_cast<double>(threshold);
   open.threshold = threshold;
   open.lowered = exact - std::abs(exact) * 0x1p-22 - absolute_rounding(problem_.index.n_factors());
-  open.encoded.compact.threshold = open.lowered * open.encoded.compact.inverse_scale;
+  lanes_.threshold[open.lane] = open.lowered * open.encoded.compact.inverse_scale;
 }
 
 }  // namespace recsys::cpu

@@ -70,11 +70,12 @@ class CompactScanner {
   // A query being answered.
   struct Open {
     EncodedQuery encoded;
-    double lowered;   // T less its slack, 0 at first
+    double lowered;   // T less its slack
     float threshold;  // T
     double slack;     // of bounds kept in float32
     std::int64_t query;
     std::int64_t slot;  // of the range
+    std::int64_t lane;  // among the active
     bool given_up;
     std::int64_t n_rescored;   //
     std::int64_t n_selecting;  // items found that make it worth to select among them
@@ -82,6 +83,7 @@ class CompactScanner {
 
   void open(std::int64_t slot);
   void close_finished(std::int64_t b);
+  void lay_out();
   void select(Open& open, bool coarse);
   float tighten(Open& open);
   void refine(Open& open);
@@ -106,6 +108,11 @@ class CompactScanner {
   AlignedBuffer<float> unit_factors_;
   std::vector<Open> opens_;
   std::vector<Open*> active_;
+  // Of the active ones, as the kernels read them.
+  std::vector<CompactQuery*> panel_;
+  AlignedBuffer<double> lane_numbers_;
+  CompactLanes lanes_{};
+  AlignedBuffer<std::int32_t> thresholds_;
   std::vector<std::int64_t> left_;
   std::vector<Candidate> found_;
   std::vector<Candidate> best_;

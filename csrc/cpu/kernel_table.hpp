@@ -99,10 +99,19 @@ struct CompactBlock {
   std::int32_t offset;        // 128, or 8 of coarse codes
 };
 
+// What the thresholds of queries in a block depend on, in units of each query's t: one lane a query, padded to whole
+// vectors.
+struct CompactLanes {
+  double* threshold;      // (T less its slack) / t
+  double* residual;       // ||w|| / t
+  double* norm;           // ||q|| / t
+  double* inverse_scale;  // 1 / t
+  double* code_sum;       // sum p
+};
+
 // A query, in units of its scale t, and the items found for it.
 struct CompactQuery {
   const std::int8_t* codes;  // p
-  double threshold;          // (T less its slack) / t
   double residual;           // ||w|| / t
   double norm;               // ||q|| / t
   double scale;              // t
@@ -127,13 +136,18 @@ struct KernelTable {
   // The compact scan (compact-inl.hpp): bound of a query's codes, and whether the scan is faster than score_tile here.
   std::int32_t compact_limit;
   bool compact_pays;
+  // Integer thresholds of n queries in a block, padded like the lanes.
+  void (*block_thresholds)(const CompactBlock* block, const CompactLanes* lanes, std::int64_t n,
+                           std::int32_t* thresholds);
   // Appends to each of up to 6 queries the items of the block that may score at least its threshold, out of those whose
-  // bits are set in words[q].  `position` is that of the block's first item.
-  void (*scan_block)(const CompactBlock* block, std::int64_t n_groups, CompactQuery* const* queries,
-                     std::int64_t n_queries, const std::uint64_t* words, std::int32_t position);
+  // bits are set in words[q].  `position` is that of the block's first item.  Bit q of the result: some were appended.
+  std::uint32_t (*scan_block)(const CompactBlock* block, std::int64_t n_groups, CompactQuery* const* queries,
+                              const std::int32_t* thresholds, std::int64_t n_queries, const std::uint64_t* words,
+                              std::int32_t position);
   // The same for coarse codes: `n_pairs` of groups, the first of a pair in the lower half of each byte.
-  void (*scan_coarse_block)(const CompactBlock* block, std::int64_t n_pairs, CompactQuery* const* queries,
-                            std::int64_t n_queries, const std::uint64_t* words, std::int32_t position);
+  std::uint32_t (*scan_coarse_block)(const CompactBlock* block, std::int64_t n_pairs, CompactQuery* const* queries,
+                                     const std::int32_t* thresholds, std::int64_t n_queries, const std::uint64_t* words,
+                                     std::int32_t position);
   // A value that at least `rank` of n finite values reach, and few more; 1 <= rank <= n.
   float (*reached_by)(const float* values, std::int64_t n, std::int64_t rank);
   // Keeps, in order, the items found whose upper bound reaches the threshold.

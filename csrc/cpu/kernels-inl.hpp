@@ -23,6 +23,7 @@ const KernelTable& table() {
       .score_tile = score_tile,
       .compact_limit = compact_limit,
       .compact_pays = compact_pays,
+      .block_thresholds = block_thresholds,
       .scan_block = scan_block,
       .scan_coarse_block = scan_coarse_block,
       .reached_by = reached_by,
