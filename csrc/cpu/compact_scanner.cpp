@@ -174,8 +174,7 @@ void CompactScanner::select(Open& open, bool coarse) {
   const CompactQuery& compact = open.encoded.compact;
   const float reached = tighten(open);
   if (problem_.k <= few_results) {
-    rescore(open, reached);
-    tighten(open);
+    if (rescore(open, reached)) tighten(open);
   }
   if (coarse || compact.n_found > roomy_) refine(open);
   if (compact.n_found > roomy_) cut(open);
@@ -199,15 +198,14 @@ float CompactScanner::tighten(Open& open) {
 // others.
 void CompactScanner::refine(Open& open) {
   const float reached = tighten(open);
-  rescore(open, reached);
-  tighten(open);
-  rescore(open, minus_infinity);
-  tighten(open);
+  if (rescore(open, reached)) tighten(open);
+  if (rescore(open, minus_infinity)) tighten(open);
 }
 
-// Scores the items found whose lower bounds are not less.
-void CompactScanner::rescore(Open& open, float least) {
+// Scores the items found whose lower bounds are not less; whether there were any.
+bool CompactScanner::rescore(Open& open, float least) {
   const CompactQuery& compact = open.encoded.compact;
+  const std::int64_t n_before = open.n_rescored;
   std::int64_t places[compact_batch];
   std::int64_t n = 0;
   for (std::int64_t place = 0; place < compact.n_found; ++place) {
@@ -219,6 +217,7 @@ void CompactScanner::rescore(Open& open, float least) {
     }
   }
   if (n > 0) score_batch(open, places, n);
+  return open.n_rescored > n_before;
 }
 
 void CompactScanner::score_batch(Open& open, const std::int64_t* places, std::int64_t n) {

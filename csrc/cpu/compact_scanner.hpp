@@ -87,7 +87,7 @@ class CompactScanner {
   void select(Open& open, bool coarse);
   float tighten(Open& open);
   void refine(Open& open);
-  void rescore(Open& open, float least);
+  bool rescore(Open& open, float least);
   void score_batch(Open& open, const std::int64_t* places, std::int64_t n);
   void cut(Open& open);
   std::span<const Candidate> best_of(Open& open);

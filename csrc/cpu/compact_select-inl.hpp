@@ -10,10 +10,13 @@
 
 namespace recsys::cpu::RECSYS_ISA_NS {
 
-RECSYS_INLINE std::int32_t sum_whole(vint value) {
-  std::int32_t sum = 0;
-  for (std::int64_t i = 0; i < lanes; ++i) sum += value[i];
-  return sum;
+// How many lanes reach the threshold.
+RECSYS_INLINE std::int64_t count_reaching(vfloat value, vfloat threshold) {
+#if RECSYS_SIMD_BYTES == 64
+  return __builtin_popcount(_mm512_cmp_ps_mask((__m512)value, (__m512)threshold, _CMP_GE_OQ));
+#else
+  return __builtin_popcountll(mask_negative(value >= threshold));
+#endif
 }
 
 inline float reached_by(const float* values, std::int64_t n, std::int64_t rank) {
@@ -40,9 +43,8 @@ inline float reached_by(const float* values, std::int64_t n, std::int64_t rank) 
   for (int step = 0; step < 16; ++step) {
     const float middle = low + (high - low) / 2;
     const vfloat middles = broadcast(middle);
-    vint counts{};
-    for (std::int64_t i = 0; i < n_whole; i += lanes) counts -= load(values + i) >= middles;
-    std::int64_t count = sum_whole(counts);
+    std::int64_t count = 0;
+    for (std::int64_t i = 0; i < n_whole; i += lanes) count += count_reaching(load(values + i), middles);
     for (std::int64_t i = n_whole; i < n; ++i) count += values[i] >= middle ? 1 : 0;
     if (count < rank) {
       high = middle;
