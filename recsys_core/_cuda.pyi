@@ -46,7 +46,7 @@ class ItemIndex:
         queries: object,
         k: int,
         exclude: _Pattern | None,
-        allow: IndexArray | None,
+        allow: IndexArray | _Pattern | None,
         deny: IndexArray | None,
         method: str,
         stream: int,

@@ -146,6 +146,21 @@ __global__ void merge_parts(MergeArguments a) {
   keep_best(a.queries[query], keys, n, a.k, a.index, scratch);
 }
 
+// The score of the item at a position.
+__device__ inline float score_at(const IndexView& index, std::int64_t position, const float* factors) {
+  const float* const row = index.rows + position * index.row_stride;
+  float sum = 0;
+  for (int f = 0; f < index.row_stride; f += 4) {  // padding adds 0 * 0
+    const float4 values = *reinterpret_cast<const float4*>(row + f);
+    const float4 weights = *reinterpret_cast<const float4*>(factors + f);
+    sum = __fmaf_rn(weights.x, values.x, sum);
+    sum = __fmaf_rn(weights.y, values.y, sum);
+    sum = __fmaf_rn(weights.z, values.z, sum);
+    sum = __fmaf_rn(weights.w, values.w, sum);
+  }
+  return index.bias == nullptr ? sum : sum + index.bias[position];
+}
+
 struct RescoreArguments {
   IndexView index;
   FilterView filters;
@@ -186,17 +201,7 @@ __global__ void rescore(RescoreArguments a) {
   Key* const keys = a.keys + at * a.capacity;
   for (int i = thread_index(); i < count; i += n_threads()) {
     const std::int64_t position = a.survivors[at * a.survivors_capacity + i];
-    const float* const row = a.index.rows + position * a.index.row_stride;
-    float sum = 0;
-    for (int f = 0; f < a.index.row_stride; f += 4) {  // padding adds 0 * 0
-      const float4 values = *reinterpret_cast<const float4*>(row + f);
-      const float4 weights = *reinterpret_cast<const float4*>(factors + f);
-      sum = __fmaf_rn(weights.x, values.x, sum);
-      sum = __fmaf_rn(weights.y, values.y, sum);
-      sum = __fmaf_rn(weights.z, values.z, sum);
-      sum = __fmaf_rn(weights.w, values.w, sum);
-    }
-    if (a.index.bias != nullptr) sum += a.index.bias[position];
+    const float sum = score_at(a.index, position, factors);
     const int item = a.index.items[position];
     if (sum >= threshold && !a.filters.excludes(at, item)) keys[atomicAdd(&shared.n, 1)] = make_key(sum, item);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/item_index.cuh"
+#include "cuda/listed.cuh"
 #include "cuda/rescore.cuh"
 #include "cuda/scan_codes.cuh"
 #include "cuda/topk.hpp"
@@ -9,15 +10,40 @@
 namespace recsys::cuda {
 namespace detail {
 
+// Rows of items on the device, ascending and each once.
+struct ItemLists {
+  DeviceBuffer<std::int64_t> indptr;
+  DeviceBuffer<std::int32_t> items;
+
+  ItemLists() = default;
+  // Copies from the host, and waits until that is done.
+  ItemLists(const CsrView& rows, Stream stream) {
+    std::vector<std::int64_t> ends{0};
+    std::vector<std::int32_t> sorted;
+    sorted.reserve(static_cast<std::size_t>(rows.nnz()));
+    for (std::int64_t row = 0; row < rows.rows(); ++row) {
+      const auto given = rows.row_indices(row);
+      const auto begin = static_cast<std::ptrdiff_t>(sorted.size());
+      sorted.insert(sorted.end(), given.begin(), given.end());
+      if (!std::is_sorted(sorted.begin() + begin, sorted.end())) std::sort(sorted.begin() + begin, sorted.end());
+      sorted.erase(std::unique(sorted.begin() + begin, sorted.end()), sorted.end());
+      ends.push_back(std::ssize(sorted));
+    }
+    indptr = cuda::upload(ends.data(), std::ssize(ends), stream);
+    items = cuda::upload(sorted.data(), std::ssize(sorted), stream);
+    stream.synchronize();
+  }
+};
+
 // Filters of a whole request, on the device.
 struct DeviceFilters {
-  DeviceBuffer<std::int64_t> exclude_indptr;
-  DeviceBuffer<std::int32_t> exclude_indices;
+  ItemLists exclude;
+  ItemLists allow_each;
   DeviceBuffer<unsigned> allowed;
   std::int64_t n_allowed = 0;
 
   [[nodiscard]] FilterView view(std::int64_t first_query) const {
-    return {exclude_indptr.data() == nullptr ? nullptr : exclude_indptr.data() + first_query, exclude_indices.data(),
+    return {exclude.indptr.data() == nullptr ? nullptr : exclude.indptr.data() + first_query, exclude.items.data(),
             allowed.data()};
   }
 };
@@ -34,18 +60,8 @@ inline DeviceFilters upload_filters(const ItemIndex& index, const TopkRequest& r
   DeviceFilters filters;
   const std::int64_t n_items = index.n_items();
   filters.n_allowed = n_items;
-  if (request.exclude) {
-    const CsrView& exclude = *request.exclude;
-    std::vector<std::int32_t> sorted(exclude.indices.begin(), exclude.indices.end());
-    for (std::int64_t row = 0; row < exclude.rows(); ++row) {
-      const auto begin = sorted.begin() + exclude.begin(row);
-      const auto end = sorted.begin() + exclude.end(row);
-      if (!std::is_sorted(begin, end)) std::sort(begin, end);
-    }
-    filters.exclude_indptr = cuda::upload(exclude.indptr.data(), std::ssize(exclude.indptr), stream);
-    filters.exclude_indices = cuda::upload(sorted.data(), std::ssize(sorted), stream);
-    stream.synchronize();  // `sorted` is read until then
-  }
+  if (request.exclude) filters.exclude = ItemLists(*request.exclude, stream);
+  if (request.allow_each) filters.allow_each = ItemLists(*request.allow_each, stream);
   if (!request.allow && request.deny.empty()) return filters;
   constexpr int n_threads = 256;
   filters.allowed = DeviceBuffer<unsigned>(divide_up(n_items, 32), stream);
@@ -125,6 +141,13 @@ class TopkBatch {
   }
 
   void answer_by_float32() { scan_floats(nullptr, n_queries_, index_.n_items()); }
+
+  void answer_by_lists(const std::int64_t* indptr, const std::int32_t* items) {
+    launch(
+        "score_listed", score_listed, blocks(n_queries_), 128, rescore_bytes, stream_,
+        ListedArguments{view_, filters_, index_.positions(), indptr, items, factors_.data(), queries_.data(),
+                        static_cast<std::int32_t>(sizes_.k), static_cast<std::int32_t>(sizes_.capacity), keys_.data()});
+  }
 
   void answer_by_codes() {
     counts_.set_bytes(0, stream_);
@@ -226,13 +249,17 @@ inline void check_request(const ItemIndex& index, const TopkRequest& request, st
     throw ShapeError("queries must have one column a factor, " + std::to_string(index.n_factors()) + ", got " +
                      std::to_string(request.queries.cols()));
   }
-  if (!request.exclude) return;
-  if (request.exclude->rows() != request.queries.rows() || request.exclude->cols != index.n_items()) {
-    throw ShapeError("exclude must have shape (" + std::to_string(request.queries.rows()) + ", " +
-                     std::to_string(index.n_items()) + "), got (" + std::to_string(request.exclude->rows()) + ", " +
-                     std::to_string(request.exclude->cols) + ")");
-  }
-  check_structure(*request.exclude, "exclude");
+  const auto check_rows = [&](const std::optional<CsrView>& rows, const std::string& name) {
+    if (!rows) return;
+    if (rows->rows() != request.queries.rows() || rows->cols != index.n_items()) {
+      throw ShapeError(name + " must have shape (" + std::to_string(request.queries.rows()) + ", " +
+                       std::to_string(index.n_items()) + "), got (" + std::to_string(rows->rows()) + ", " +
+                       std::to_string(rows->cols) + ")");
+    }
+    check_structure(*rows, name);
+  };
+  check_rows(request.exclude, "exclude");
+  check_rows(request.allow_each, "allow");
 }
 
 // Whether the scan of codes can be used at all, and, for automatic, is expected to be faster.
@@ -257,7 +284,8 @@ void topk(const ItemIndex& index, const TopkRequest& request, std::int64_t k, st
   if (n_queries == 0) return;
   const std::int64_t k_reachable = std::max<std::int64_t>(1, std::min(k, index.n_items()));
   const detail::TopkBatch::Sizes sizes(
-      k_reachable, detail::uses_codes(index, request.method, k_reachable, filters.n_allowed, tuning), tuning);
+      k_reachable,
+      !request.allow_each && detail::uses_codes(index, request.method, k_reachable, filters.n_allowed, tuning), tuning);
 
   const std::int64_t bytes = sizes.bytes(index.view()) + (request.queries_on_device ? 0 : 4 * d);
   const double room = tuning.memory_share * static_cast<double>(free_memory()) / static_cast<double>(bytes);
@@ -273,7 +301,9 @@ void topk(const ItemIndex& index, const TopkRequest& request, std::int64_t k, st
     }
     detail::TopkBatch work(index, sizes, filters.view(first), n, tuning, stream);
     work.prepare(given, first);
-    if (sizes.compact) {
+    if (request.allow_each) {
+      work.answer_by_lists(filters.allow_each.indptr.data() + first, filters.allow_each.items.data());
+    } else if (sizes.compact) {
       work.answer_by_codes();
     } else {
       work.answer_by_float32();

@@ -33,6 +33,7 @@ struct TopkRequest {
   bool queries_on_device = false;
   std::optional<CsrView> exclude;  // on the host, as allow and deny are
   std::optional<std::span<const std::int64_t>> allow;
+  std::optional<CsrView> allow_each;  // [B, n]: per query, instead of `allow`; its items alone are scored
   std::span<const std::int64_t> deny;
   Method method = Method::automatic;
 };

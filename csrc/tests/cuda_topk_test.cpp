@@ -59,7 +59,13 @@ struct Case {
   std::vector<std::int32_t> exclude_indices{};
   std::optional<std::vector<std::int64_t>> allow{};
   std::vector<std::int64_t> deny{};
+  std::vector<std::int64_t> allow_indptr{};
+  std::vector<std::int32_t> allow_indices{};
 
+  [[nodiscard]] std::optional<CsrView> allow_each() const {
+    if (allow_indptr.empty()) return std::nullopt;
+    return CsrView{allow_indptr, allow_indices, {}, n_items, true};
+  }
   [[nodiscard]] std::optional<CsrView> exclude() const {
     if (exclude_indptr.empty()) return std::nullopt;
     return CsrView{exclude_indptr, exclude_indices, {}, n_items, true};
@@ -69,6 +75,7 @@ struct Case {
     Filters filters;
     filters.exclude = exclude();
     if (allow) filters.allow = *allow;
+    filters.allow_each = allow_each();
     filters.deny = deny;
     Answer answer(n_queries, k);
     std::optional<std::span<const float>> item_bias;
@@ -89,6 +96,7 @@ struct Case {
     request.queries = {queries.data(), n_queries, d};
     request.exclude = exclude();
     if (allow) request.allow = *allow;
+    request.allow_each = allow_each();
     request.deny = deny;
     request.method = method;
     Answer answer(n_queries, k);
@@ -335,6 +343,35 @@ TEST(cuda_topk_applies_filters) {
   });
 }
 
+TEST(cuda_topk_scores_the_items_allowed_for_each_query) {
+  on_a_fused_level([] {
+    for (const std::int64_t k : {1, 30, 300, 900}) {
+      Case asked = random_case(61, 6, 700, 20, k);
+      std::mt19937 random(67);
+      asked.bias = gaussian(random, 700);
+      asked.exclude_some(random, 5);
+      asked.deny = {3, 50, 699};
+      // None, one, some in any order and twice, and all.
+      const std::vector<std::int64_t> sizes{0, 1, 40, 650, 700, 0};
+      asked.allow_indptr = {0};
+      for (const std::int64_t size : sizes) {
+        for (std::int64_t i = 0; i < size; ++i) {
+          asked.allow_indices.push_back(
+              static_cast<std::int32_t>(size == 700 ? i : static_cast<std::int64_t>(random() % 700)));
+        }
+        asked.allow_indptr.push_back(std::ssize(asked.allow_indices));
+      }
+      const int before = scans_of_codes();
+      test::on_every_schedule([&] { check_both_methods(asked); });
+      CHECK(scans_of_codes() == before);
+      const cuda::ItemIndex index = asked.index();
+      const Answer want = asked.on_cpu();
+      test::with_device_limits({.free_bytes = 60'000},
+                               [&] { CHECK(asked.on_device(index, Method::automatic, small_steps) == want); });
+    }
+  });
+}
+
 TEST(cuda_topk_loses_no_item_on_data_that_strains_the_bound) {
   on_a_fused_level([] {
     std::mt19937 random(37);
@@ -446,6 +483,12 @@ TEST(cuda_topk_refuses_what_it_cannot_answer) {
   asked.exclude_indptr = {0, 0, 0};
   CHECK_THROWS(ask(), ShapeError, "exclude must have shape (3, 100), got (2, 100)");
   asked.exclude_indptr.clear();
+  asked.allow_indptr = {0, 0};
+  CHECK_THROWS(ask(), ShapeError, "allow must have shape (3, 100), got (1, 100)");
+  asked.allow_indptr = {0, 1, 1, 1};
+  asked.allow_indices = {100};
+  CHECK_THROWS(ask(), DataError, "allow");
+  asked.allow_indptr.clear();
   asked.d = 4;
   CHECK_THROWS(ask(), ShapeError, "queries");
   asked.d = 5;

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 
-from recsys_core.errors import ConfigError, DTypeError
+from recsys_core.errors import ConfigError
 from recsys_core.ops import _validate
 from recsys_core.ops.cuda_devices import chosen_device, cuda_module
 from recsys_core.types import Ranking
@@ -141,7 +141,8 @@ class ItemIndex:
         exclude
             CSR on the host, shape (n_queries, n_items): the items not to return for each query.
         allow
-            Item indices: only these may be returned, for any query.  A matrix, for each query, is for the CPU.
+            Only these may be returned: item indices for all queries, or CSR on the host, shape (n_queries, n_items),
+            for each; of those allowed for each query, those alone are scored.
         deny
             Item indices: never returned.
         method
@@ -170,8 +171,6 @@ class ItemIndex:
         sets above "baseline" give (but for the sign of zero).  No score matrix is formed; queries are answered in
         batches that fit half of the free memory.
         """
-        if _validate.is_sparse(allow):
-            raise DTypeError("allow must be item indices for all queries on a device, got a matrix; ask on the CPU")
         filters = _validate.filters(exclude, allow, deny)
         return cast(
             "tuple[DeviceArray, DeviceArray]",

@@ -77,6 +77,20 @@ def test_topk_at_every_size_of_batch(rng: np.random.Generator, n_queries: int, k
 
 
 @pytest.mark.usefixtures("fused")
+def test_items_allowed_for_each_query(rng: np.random.Generator) -> None:
+    items, queries = skewed(rng, N_ITEMS, 16), rng.normal(size=(7, 16)).astype(np.float32)
+    allow = sp.random(7, N_ITEMS, density=0.03, format="csr", rng=np.random.default_rng(2))
+    allow[3] = 0
+    allow.eliminate_zeros()
+    exclude = sp.random(7, N_ITEMS, density=0.3, format="csr", rng=np.random.default_rng(3))
+    want = ops.topk(queries, items, 20, allow=allow, exclude=exclude)
+    got = ops.topk(queries, items, 20, allow=allow, exclude=exclude, device="cuda")
+    assert (want.indices[3] == -1).all()
+    np.testing.assert_array_equal(got.indices, want.indices)
+    np.testing.assert_array_equal(got.scores, want.scores)
+
+
+@pytest.mark.usefixtures("fused")
 def test_ties_and_equal_items(rng: np.random.Generator) -> None:
     items = rng.integers(-1, 2, size=(N_ITEMS, 4)).astype(np.float32)
     queries = rng.integers(-2, 3, size=(20, 4)).astype(np.float32)
@@ -196,8 +210,8 @@ def test_what_is_refused(rng: np.random.Generator) -> None:
     index = ops.cuda.ItemIndex(items)
     with pytest.raises(DataError, match="deny"):
         index.topk(items, 2, deny=[10])
-    with pytest.raises(DTypeError, match="ask on the CPU"):
-        index.topk(items, 2, allow=sp.eye_array(10, format="csr"))
+    with pytest.raises(ShapeError, match=r"allow must have shape \(10, 10\), got \(3, 10\)"):
+        index.topk(items, 2, allow=sp.eye_array(3, 10, format="csr"))
     with pytest.raises(ConfigError, match="k must be"):
         index.topk(items, 0)
     with pytest.raises(ConfigError, match="metric"):

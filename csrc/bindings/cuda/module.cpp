@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
@@ -46,6 +47,9 @@ Method parse_method(const std::string& method) {
   if (method == "compact") return Method::compact;
   throw ConfigError("method must be \"auto\", \"float32\" or \"compact\", got \"" + method + "\"");
 }
+
+// One list for all queries, or a pattern with a row for each.
+using Allow = std::optional<std::variant<CsrPattern, py::array>>;
 
 // The memory of a device matrix, wherever it came from.
 class DeviceMatrix {
@@ -89,8 +93,7 @@ class BoundIndex {
   [[nodiscard]] const cuda::ItemIndex& index() const { return *index_; }
 
   [[nodiscard]] std::pair<DeviceArray, DeviceArray> topk(const py::object& queries, std::int64_t k,
-                                                         const std::optional<CsrPattern>& exclude,
-                                                         const std::optional<py::array>& allow,
+                                                         const std::optional<CsrPattern>& exclude, const Allow& allow,
                                                          const std::optional<py::array>& deny,
                                                          const std::string& method, std::uintptr_t stream) const {
     if (k < 1) throw ConfigError("k must be at least 1, got " + std::to_string(k));
@@ -100,7 +103,13 @@ class BoundIndex {
     request.queries = vectors.matrix();
     request.queries_on_device = vectors.on_device();
     if (exclude) request.exclude = pattern_view(*exclude, "exclude");
-    if (allow) request.allow = vector_view<std::int64_t>(*allow, "allow");
+    if (allow) {
+      if (const auto* rows = std::get_if<CsrPattern>(&*allow)) {
+        request.allow_each = pattern_view(*rows, "allow");
+      } else {
+        request.allow = vector_view<std::int64_t>(std::get<py::array>(*allow), "allow");
+      }
+    }
     if (deny) request.deny = vector_view<std::int64_t>(*deny, "deny");
     request.method = parse_method(method);
     const cuda::Stream on = stream_of(stream);
