@@ -66,15 +66,21 @@ def als(
     compute_loss: bool,
     place: _Place,
 ) -> tuple[DeviceArray, DeviceArray]: ...
-def bpr(
+def sgd(
     interactions: _Csr,
     n_factors: int,
     *,
+    objective: str,
+    adagrad: bool,
+    linear_decay: bool,
     learning_rate: float,
     regularization: float,
     n_epochs: int,
+    n_negatives: int,
+    reject_positives: bool,
     random_state: int,
-    callback: Callable[[int, float], object] | None,
+    initial: tuple[object, object, object] | None,
+    callback: Callable[[int, float, tuple[DeviceArray, DeviceArray, DeviceArray]], object] | None,
     place: _Place,
 ) -> tuple[DeviceArray, DeviceArray, DeviceArray]: ...
 def solve_rows(

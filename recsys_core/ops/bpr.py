@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
+from recsys_core.ops import cuda_sgd
+from recsys_core.ops.cuda_devices import chosen_device
 from recsys_core.ops.sgd import SgdFactors, SgdOptions, train
 
 if TYPE_CHECKING:
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["bpr"]
 
 
-def bpr(interactions: CSR, n_factors: int = 64, **options: Unpack[SgdOptions]) -> SgdFactors:
+def bpr(interactions: CSR, n_factors: int = 64, *, device: str = "cpu", **options: Unpack[SgdOptions]) -> SgdFactors:
     r"""Factorize implicit feedback so that each user's items score above the others, whatever their places.
 
     .. math::
@@ -30,6 +32,9 @@ def bpr(interactions: CSR, n_factors: int = 64, **options: Unpack[SgdOptions]) -
         CSR, shape (n_users, n_items).  Only the structure counts; an entry that repeats within a row counts once.
     n_factors
         Length f of the vectors, at least 1.
+    device
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; a device lacks features and `popularity_power`, and does not
+        repeat to the bit.  :func:`recsys_core.ops.cuda.bpr` leaves the result there.
     **options
         Of the training: see :class:`SgdOptions`.
 
@@ -47,7 +52,10 @@ def bpr(interactions: CSR, n_factors: int = 64, **options: Unpack[SgdOptions]) -
     ShapeError
         Features or initial factors do not fit the interactions.
     ConfigError
-        An option is out of range, or the learning rate is so large that the factors diverge.
+        An option is out of range or not to be had on `device`, or the learning rate is so large that the factors
+        diverge.
+    DeviceError
+        `device` cannot be used.
 
     Notes
     -----
@@ -83,4 +91,6 @@ def bpr(interactions: CSR, n_factors: int = 64, **options: Unpack[SgdOptions]) -
            [0, 1],
            [2, 3]])
     """
+    if chosen_device(device) is not None:
+        return cuda_sgd.train_to_host(interactions, n_factors, "bpr", 1, device, options)
     return train(interactions, n_factors, objective="bpr", **options)

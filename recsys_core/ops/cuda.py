@@ -1,6 +1,7 @@
 """The operations on a CUDA device, with arrays that stay there: ``recsys_core.ops.cuda``.
 
-``ops.topk``, ``ops.als`` and ``ops.fold_in`` take ``device="cuda"`` and return NumPy arrays.  The functions here are
+``ops.topk``, ``ops.ItemIndex``, ``ops.als``, ``ops.fold_in``, ``ops.bpr`` and ``ops.warp`` take ``device="cuda"`` and
+return NumPy arrays.  The functions here are
 for programs that go on working on the device.  Factors and queries may be NumPy arrays, which are copied there, or
 float32 arrays of any library that speaks DLPack (torch, CuPy, JAX), which are used where they are.  Results are
 :class:`DeviceArray`; ``torch.from_dlpack(result)`` shares their memory.
@@ -11,13 +12,13 @@ stream.  Every function raises :class:`~recsys_core.errors.DeviceError` with the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal, cast
 
 from recsys_core.errors import ConfigError
 from recsys_core.ops import _validate
-from recsys_core.ops.cuda_devices import chosen_device, cuda_module
+from recsys_core.ops.cuda_arrays import DeviceArray, Input, device_matrix, device_vector, place_of, stream_of
+from recsys_core.ops.cuda_devices import cuda_module
+from recsys_core.ops.cuda_sgd import bpr, warp
 from recsys_core.types import Ranking
 
 if TYPE_CHECKING:
@@ -27,37 +28,7 @@ if TYPE_CHECKING:
 
     from recsys_core.types import CSR
 
-__all__ = ["DeviceArray", "ItemIndex", "als", "bpr", "fold_in", "solve_rows"]
-
-_DLPACK_CUDA = (2, 13)  # device memory, and managed memory
-
-
-class DeviceArray(Protocol):
-    """An array on a CUDA device, as results come."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Its element type: float32 or int64."""
-
-    @property
-    def device(self) -> str:
-        """Where it is, such as ``"cuda:0"``."""
-
-    def numpy(self) -> npt.NDArray[Any]:
-        """Copy it to the host, once it is complete."""
-
-    def __dlpack__(self, stream: int | None = None, **options: object) -> object:
-        """Hand it to another library, which waits for its stream."""
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Name its device as DLPack does."""
-
-
-Input: TypeAlias = "npt.ArrayLike | DeviceArray"
+__all__ = ["DeviceArray", "ItemIndex", "als", "bpr", "fold_in", "solve_rows", "warp"]
 
 
 class ItemIndex:
@@ -99,9 +70,9 @@ class ItemIndex:
         device: str = "cuda",
         stream: int = 0,
     ) -> None:
-        self._place = _place(device, stream)
-        factors = _matrix(item_factors, "item_factors")
-        bias = None if item_bias is None else _vector(item_bias, "item_bias")
+        self._place = place_of(device, stream)
+        factors = device_matrix(item_factors, "item_factors")
+        bias = None if item_bias is None else device_vector(item_bias, "item_bias")
         self._index = cuda_module().ItemIndex(factors, bias, metric, self._place)
         self._metric = metric
 
@@ -114,6 +85,11 @@ class ItemIndex:
     def n_factors(self) -> int:
         """Length of an item's vector."""
         return int(self._index.n_factors)
+
+    @property
+    def metric(self) -> Literal["dot", "cosine"]:
+        """How a query and an item are compared."""
+        return self._metric
 
     def __repr__(self) -> str:
         place = f"cuda:{self._place[0]}"
@@ -175,13 +151,13 @@ class ItemIndex:
         return cast(
             "tuple[DeviceArray, DeviceArray]",
             self._index.topk(
-                _matrix(queries, "queries"),
+                device_matrix(queries, "queries"),
                 _validate.integer(k, "k", minimum=1),
                 exclude=filters["exclude"],
                 allow=filters["allow"],
                 deny=filters["deny"],
                 method=method,
-                stream=_stream(stream),
+                stream=stream_of(stream),
             ),
         )
 
@@ -251,7 +227,7 @@ def als(
     """
     if solver not in ("auto", "cholesky", "cg"):
         raise ConfigError(f"solver must be one of auto, cholesky, cg, got {solver!r}")
-    place = _place(device, stream)
+    place = place_of(device, stream)
     return cast(
         "tuple[DeviceArray, DeviceArray]",
         cuda_module().als(
@@ -264,90 +240,6 @@ def als(
             random_state=_validate.random_seed(random_state),
             callback=callback,
             compute_loss=bool(compute_loss),
-            place=place,
-        ),
-    )
-
-
-def bpr(
-    interactions: CSR,
-    n_factors: int = 64,
-    *,
-    learning_rate: float = 0.05,
-    regularization: float = 0.01,
-    n_epochs: int = 100,
-    random_state: int = 0,
-    callback: Callable[[int, float], object] | None = None,
-    device: str = "cuda",
-    stream: int = 0,
-) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
-    """Factorize implicit feedback so that each user's items score above the others, on a device.
-
-    Stochastic gradient descent with a constant step on the objective of BPR (Rendle et al. 2009, equation 5), with an
-    item bias.  An epoch visits every stored entry once, in a fresh order, each with one item drawn uniformly from those
-    that the user has no entry for.
-
-    Parameters
-    ----------
-    interactions
-        CSR on the host, shape (n_users, n_items).  Only the structure counts.
-    n_factors
-        Length f of the vectors, 1 to 512.
-    learning_rate
-        Step length, above 0 and constant.
-    regularization
-        lambda, at least 0, applied to what a triple touches, at each step.
-    n_epochs
-        Number of epochs, at least 1.
-    random_state
-        Seed, in [0, 2**64).
-    callback
-        Called as ``callback(epoch, loss)`` after each epoch with the mean loss of its triples; a true return value
-        stops.
-    device
-        ``"cuda"`` or ``"cuda:<number>"``.
-    stream
-        The stream to work on.
-
-    Returns
-    -------
-    user_factors : DeviceArray
-        float32, shape (n_users, n_factors).
-    item_factors : DeviceArray
-        float32, shape (n_items, n_factors).
-    item_bias : DeviceArray
-        float32, shape (n_items,).
-
-    Raises
-    ------
-    DeviceError
-        The device cannot be used, or CUDA fails.
-    DataError
-        No interactions, or a column out of range.
-    DTypeError
-        `interactions` is not CSR.
-    ConfigError
-        A setting is out of range, or `learning_rate` is so large that the factors diverge.
-
-    Notes
-    -----
-    Steps are added atomically, so that none is lost, but warps read factors that others are changing: results differ
-    in detail from run to run.
-    """
-    rate = _validate.number(learning_rate, "learning_rate")
-    if rate <= 0.0:
-        raise ConfigError(f"learning_rate must be above 0, got {rate:g}")
-    place = _place(device, stream)
-    return cast(
-        "tuple[DeviceArray, DeviceArray, DeviceArray]",
-        cuda_module().bpr(
-            _validate.unique_csr_arrays(interactions, "interactions"),
-            _validate.integer(n_factors, "n_factors", minimum=1),
-            learning_rate=rate,
-            regularization=_validate.number(regularization, "regularization", minimum=0.0),
-            n_epochs=_validate.integer(n_epochs, "n_epochs", minimum=1),
-            random_state=_validate.random_seed(random_state),
-            callback=callback,
             place=place,
         ),
     )
@@ -400,11 +292,11 @@ def solve_rows(
     return _solved(
         histories,
         item_factors,
-        prior=_matrix(prior, "prior"),
+        prior=device_matrix(prior, "prior"),
         confidence=_validate.pair(confidence, "confidence"),
         target=_validate.pair(target, "target"),
-        item_offset=None if item_offset is None else _vector(item_offset, "item_offset"),
-        place=_place(device, stream),
+        item_offset=None if item_offset is None else device_vector(item_offset, "item_offset"),
+        place=place_of(device, stream),
     )
 
 
@@ -453,7 +345,7 @@ def fold_in(
         ridge=_validate.number(regularization, "regularization", minimum=0.0),
         confidence=(0.0, slope),
         target=(1.0, slope),
-        place=_place(device, stream),
+        place=place_of(device, stream),
     )
 
 
@@ -479,7 +371,7 @@ def _solved(
         "DeviceArray",
         cuda_module().solve_rows(
             _validate.csr_arrays(histories, "histories"),
-            _matrix(item_factors, "item_factors"),
+            device_matrix(item_factors, "item_factors"),
             prior=prior,
             ridge=ridge,
             confidence=confidence,
@@ -488,27 +380,3 @@ def _solved(
             place=place,
         ),
     )
-
-
-def _place(device: str, stream: int) -> tuple[int, int]:
-    index = chosen_device(device)
-    if index is None:
-        raise ConfigError('device must be "cuda" or "cuda:<number>", got "cpu"; call the function of recsys_core.ops')
-    return index, _stream(stream)
-
-
-def _stream(stream: int) -> int:
-    return _validate.integer(stream, "stream", minimum=0)
-
-
-def _on_device(value: Input) -> bool:
-    describe = getattr(value, "__dlpack_device__", None)
-    return not isinstance(value, np.ndarray) and describe is not None and int(describe()[0]) in _DLPACK_CUDA
-
-
-def _matrix(value: Input, name: str) -> object:
-    return value if _on_device(value) else _validate.matrix(cast("npt.ArrayLike", value), name)
-
-
-def _vector(value: Input, name: str) -> object:
-    return value if _on_device(value) else _validate.vector(cast("npt.ArrayLike", value), name)

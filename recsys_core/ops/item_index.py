@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
 
 from recsys_core import _core
+from recsys_core.errors import ConfigError
 from recsys_core.ops import _item_index_file, _validate, cuda
 from recsys_core.ops.cuda_devices import chosen_device
 from recsys_core.types import Ranking
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from recsys_core.ops.cuda_arrays import Input
     from recsys_core.types import CSR, IndexArray
 
 __all__ = ["ItemIndex", "topk"]
@@ -36,6 +38,10 @@ class ItemIndex:
     metric
         ``"dot"``, the inner product, or ``"cosine"``, where items and queries are scaled to length 1 first and a zero
         vector scores 0.
+    device
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``: where the index is kept and asked.  On a device `item_factors` and
+        `item_bias`, and the queries of :meth:`topk`, may be arrays there; it cannot be changed or saved.  Rankings are
+        NumPy arrays; :class:`recsys_core.ops.cuda.ItemIndex` leaves them on the device.
 
     Raises
     ------
@@ -47,6 +53,8 @@ class ItemIndex:
         An argument does not hold real numbers.
     ConfigError
         `metric` is unknown.
+    DeviceError
+        `device` cannot be used, or an array lies elsewhere.
 
     Notes
     -----
@@ -73,46 +81,62 @@ class ItemIndex:
 
     def __init__(
         self,
-        item_factors: npt.ArrayLike,
-        item_bias: npt.ArrayLike | None = None,
+        item_factors: Input,
+        item_bias: Input | None = None,
         metric: Metric = "dot",
+        *,
+        device: str = "cpu",
     ) -> None:
-        factors = _validate.matrix(item_factors, "item_factors")
-        bias = None if item_bias is None else _validate.vector(item_bias, "item_bias", size=factors.shape[0])
-        self._index = _core.ItemIndex(factors, bias, metric)
+        self._on_device: cuda.ItemIndex | None = None
+        if chosen_device(device) is not None:
+            self._on_device = cuda.ItemIndex(item_factors, item_bias, metric, device=device)
+            return
+        factors = _validate.matrix(cast("npt.ArrayLike", item_factors), "item_factors")
+        bias = None
+        if item_bias is not None:
+            bias = _validate.vector(cast("npt.ArrayLike", item_bias), "item_bias", size=factors.shape[0])
+        self._host = _core.ItemIndex(factors, bias, metric)
 
     @classmethod
     def _of(cls, index: _core.ItemIndex) -> ItemIndex:
         made = cls.__new__(cls)
-        made._index = index
+        made._on_device = None
+        made._host = index
         return made
+
+    @property
+    def _index(self) -> _core.ItemIndex:
+        if self._on_device is not None:
+            raise ConfigError("device must be 'cpu' for an index that is to be changed or saved; build one without it")
+        return self._host
 
     @property
     def n_items(self) -> int:
         """Number of items, removed ones included."""
-        return self._index.n_items
+        return self._host.n_items if self._on_device is None else self._on_device.n_items
 
     @property
     def n_removed(self) -> int:
         """Number of removed items, whose indices are never returned."""
-        return self._index.n_removed
+        return self._host.n_removed if self._on_device is None else 0
 
     @property
     def n_factors(self) -> int:
         """Length of an item's vector."""
-        return self._index.n_factors
+        return self._host.n_factors if self._on_device is None else self._on_device.n_factors
 
     @property
     def metric(self) -> Metric:
         """How a query and an item are compared."""
-        return "dot" if self._index.metric == "dot" else "cosine"
+        index = self._host if self._on_device is None else self._on_device
+        return "dot" if index.metric == "dot" else "cosine"
 
     def __repr__(self) -> str:
         return f"ItemIndex(n_items={self.n_items}, n_factors={self.n_factors}, metric={self.metric!r})"
 
     def topk(
         self,
-        queries: npt.ArrayLike,
+        queries: Input,
         k: int,
         *,
         exclude: CSR | None = None,
@@ -186,7 +210,11 @@ class ItemIndex:
         >>> index.topk([[2, 1]], k=2, allow=[0, 1], deny=[0]).indices
         array([[ 1, -1]])
         """
-        vectors = _validate.matrix(queries, "queries", n_columns=self.n_factors)
+        if self._on_device is not None:
+            return cuda.to_ranking(
+                self._on_device.topk(queries, k, exclude=exclude, allow=allow, deny=deny, method=method)
+            )
+        vectors = _validate.matrix(cast("npt.ArrayLike", queries), "queries", n_columns=self.n_factors)
         indices, scores = self._index.topk(
             vectors,
             _validate.integer(k, "k", minimum=1),
@@ -384,11 +412,11 @@ class ItemIndex:
 
 
 def topk(
-    queries: npt.ArrayLike,
-    item_factors: npt.ArrayLike,
+    queries: Input,
+    item_factors: Input,
     k: int,
     *,
-    item_bias: npt.ArrayLike | None = None,
+    item_bias: Input | None = None,
     metric: Metric = "dot",
     exclude: CSR | None = None,
     allow: npt.ArrayLike | CSR | None = None,
@@ -421,8 +449,7 @@ def topk(
     method
         ``"auto"``, ``"float32"`` or ``"compact"``, as for :meth:`ItemIndex.topk`.
     device
-        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; for more than one batch on a device, build a
-        :class:`recsys_core.ops.cuda.ItemIndex`.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``, as for :class:`ItemIndex`.
 
     Returns
     -------
@@ -446,8 +473,5 @@ def topk(
     >>> ops.topk([[2, 1]], [[1, 0], [0, 1], [1, 1]], k=2, item_bias=[0, 3, 0]).scores
     array([[4., 3.]], dtype=float32)
     """
-    if chosen_device(device) is not None:
-        on_device = cuda.ItemIndex(item_factors, item_bias, metric, device=device)
-        return cuda.to_ranking(on_device.topk(queries, k, exclude=exclude, allow=allow, deny=deny, method=method))
-    index = ItemIndex(item_factors, item_bias, metric)
+    index = ItemIndex(item_factors, item_bias, metric, device=device)
     return index.topk(queries, k, exclude=exclude, allow=allow, deny=deny, n_threads=n_threads, method=method)

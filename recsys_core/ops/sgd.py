@@ -208,8 +208,8 @@ def train(
     rate = _validate.number(learning_rate, "learning_rate")
     if rate <= 0.0:
         raise ConfigError(f"learning_rate must be above 0, got {rate:g}")
-    _one_of(optimizer, "optimizer", _OPTIMIZERS)
-    _one_of(schedule, "schedule", _SCHEDULES)
+    one_of(optimizer, "optimizer", _OPTIMIZERS)
+    one_of(schedule, "schedule", _SCHEDULES)
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     if value_scale != 1.0:
         arrays = (*arrays[:2], arrays[2] * np.float32(value_scale), arrays[3])
@@ -229,7 +229,7 @@ def train(
         "item_feature_bias": None if of_items is None else (of_items,),
     }
     factors = _empty(shapes) if initial is None else _checked(initial, shapes)
-    watch = _Watch(factors, callback, validate, _validate.integer(patience, "patience", minimum=1))
+    watch = Watch(factors, callback, validate, _validate.integer(patience, "patience", minimum=1))
     unused = np.empty((0, n_factors), dtype=np.float32)
     _core.sgd(
         arrays,
@@ -260,8 +260,11 @@ def train(
     return watch.best
 
 
-class _Watch:
-    """The core's callback: reports, and keeps the best factors where there is something to judge them by."""
+class Watch:
+    """The callback of a training: reports, and keeps the best factors where there is something to judge them by.
+
+    `factors` are those of the present epoch; whoever trains overwrites or replaces them.
+    """
 
     def __init__(
         self,
@@ -270,7 +273,7 @@ class _Watch:
         validate: Callable[[SgdFactors], float | None] | None,
         patience: int,
     ) -> None:
-        self.best = self._factors = factors
+        self.best = self.factors = factors
         self._callback, self._validate, self._patience = callback, validate, patience
         self._best_value = -np.inf
         self._best_epoch = 0
@@ -279,18 +282,20 @@ class _Watch:
         stop = self._callback is not None and bool(self._callback(epoch, loss))
         if self._validate is None:
             return stop
-        judged = self._validate(self._factors)
+        judged = self._validate(self.factors)
         if judged is None:
             return stop
         value = _validate.number(judged, "what validate returns")
         if epoch == 0 or value > self._best_value:
-            self.best, self._best_value, self._best_epoch = self._factors._copy(), value, epoch
+            self.best, self._best_value, self._best_epoch = self.factors._copy(), value, epoch
         return stop or epoch - self._best_epoch >= self._patience
 
 
-def _one_of(value: str, name: str, known: tuple[str, ...]) -> None:
+def one_of(value: str, name: str, known: tuple[str, ...]) -> str:
+    """Return `value` where it is one of `known`."""
     if value not in known:
         raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    return value
 
 
 def _empty(shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:

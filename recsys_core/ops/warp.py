@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from recsys_core.ops import _validate
+from recsys_core.ops import cuda_sgd
+from recsys_core.ops.cuda_devices import chosen_device
 from recsys_core.ops.sgd import SgdFactors, SgdOptions, train
 
 if TYPE_CHECKING:
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["warp"]
 
 
-def warp(interactions: CSR, n_factors: int = 64, *, max_trials: int = 10, **options: Unpack[SgdOptions]) -> SgdFactors:
+def warp(
+    interactions: CSR,
+    n_factors: int = 64,
+    *,
+    max_trials: int = 10,
+    device: str = "cpu",
+    **options: Unpack[SgdOptions],
+) -> SgdFactors:
     r"""Factorize implicit feedback so that each user's items come first, minding the top of the list most.
 
     .. math::
@@ -34,6 +42,9 @@ def warp(interactions: CSR, n_factors: int = 64, *, max_trials: int = 10, **opti
     max_trials
         Largest number N of draws for an entry, at least 1.  More finds rarer violations, near the top, and costs
         more.
+    device
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; a device lacks features and `popularity_power`, and does not
+        repeat to the bit.  :func:`recsys_core.ops.cuda.warp` leaves the result there.
     **options
         Of the training: see :class:`SgdOptions`.
 
@@ -51,7 +62,10 @@ def warp(interactions: CSR, n_factors: int = 64, *, max_trials: int = 10, **opti
     ShapeError
         Features or initial factors do not fit the interactions.
     ConfigError
-        An option is out of range, or the learning rate is so large that the factors diverge.
+        An option is out of range or not to be had on `device`, or the learning rate is so large that the factors
+        diverge.
+    DeviceError
+        `device` cannot be used.
 
     Notes
     -----
@@ -75,5 +89,7 @@ def warp(interactions: CSR, n_factors: int = 64, *, max_trials: int = 10, **opti
            [0, 1],
            [2, 3]])
     """
-    n_trials = _validate.integer(max_trials, "max_trials", minimum=1, maximum=2**20)
+    n_trials = cuda_sgd.trials(max_trials)
+    if chosen_device(device) is not None:
+        return cuda_sgd.train_to_host(interactions, n_factors, "warp", n_trials, device, options)
     return train(interactions, n_factors, objective="warp", n_negatives=n_trials, **options)

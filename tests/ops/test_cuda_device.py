@@ -80,8 +80,7 @@ def test_topk_at_every_size_of_batch(rng: np.random.Generator, n_queries: int, k
 def test_items_allowed_for_each_query(rng: np.random.Generator) -> None:
     items, queries = skewed(rng, N_ITEMS, 16), rng.normal(size=(7, 16)).astype(np.float32)
     allow = sp.random(7, N_ITEMS, density=0.03, format="csr", rng=np.random.default_rng(2))
-    allow[3] = 0
-    allow.eliminate_zeros()
+    allow = sp.vstack([allow[:3], sp.csr_matrix((1, N_ITEMS)), allow[4:]], format="csr")
     exclude = sp.random(7, N_ITEMS, density=0.3, format="csr", rng=np.random.default_rng(3))
     want = ops.topk(queries, items, 20, allow=allow, exclude=exclude)
     got = ops.topk(queries, items, 20, allow=allow, exclude=exclude, device="cuda")
@@ -130,13 +129,75 @@ def test_fold_in_agrees_with_the_cpu(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-def test_bpr_learns() -> None:
-    blocks = sp.block_diag([np.ones((40, 12)), np.ones((40, 12))], format="csr", dtype=np.float32)
+BLOCKS = sp.block_diag([np.ones((20, 8)), np.ones((20, 8))], format="csr", dtype=np.float32)
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "sgd"])
+@pytest.mark.parametrize("name", ["bpr", "warp"])
+def test_sgd_learns(name: str, optimizer: str) -> None:
     losses: list[float] = []
-    users, items, bias = ops.cuda.bpr(blocks, 8, n_epochs=40, callback=lambda _, loss: losses.append(loss))
-    scores = users.numpy() @ items.numpy().T + bias.numpy()
+    options = {"n_epochs": 12, "optimizer": optimizer, "learning_rate": 0.2, "schedule": "constant"}
+    train = getattr(ops, name)
+    users, items, bias = train(BLOCKS, 8, callback=lambda _, loss: losses.append(loss), device="cuda", **options)
+    scores = users @ items.T + bias
     assert losses[-1] < 0.3 * losses[0]
-    assert (scores[:40, :12].min(axis=1) > scores[:40, 12:].max(axis=1)).all()
+    assert (scores[:20, :8].min(axis=1) > scores[:20, 8:].max(axis=1)).all()
+    # The losses of the CPU are of other draws, but about as large.
+    theirs: list[float] = []
+    train(BLOCKS, 8, callback=lambda _, loss: theirs.append(loss), **options)
+    np.testing.assert_allclose(losses[0], theirs[0], rtol=0.3)
+
+
+def test_sgd_goes_on_from_factors_and_keeps_the_best_epoch() -> None:
+    started = ops.bpr(BLOCKS, 8, n_epochs=1, learning_rate=0.01, device="cuda")
+    seen: list[ops.SgdFactors] = []
+
+    def validate(factors: ops.SgdFactors) -> float:
+        seen.append(factors)
+        return -abs(len(seen) - 2)  # the second is the best
+
+    best = ops.warp(
+        BLOCKS, 8, initial=started, n_epochs=9, learning_rate=0.01, validate=validate, patience=3, device="cuda"
+    )
+    assert len(seen) == 5
+    np.testing.assert_array_equal(best.item_factors, seen[1].item_factors)
+    assert not np.array_equal(best.item_factors, seen[4].item_factors)
+    # Its own result on the device goes in as it is.
+    on_it = ops.cuda.bpr(BLOCKS, 8, initial=ops.SgdFactors(*ops.cuda.bpr(BLOCKS, 8, n_epochs=1)), n_epochs=1)
+    assert [part.shape for part in on_it] == [(40, 8), (16, 8), (16,)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"popularity_power": 0.5}, "popularity_power must be left out on a device"),
+        ({"item_features": sp.eye_array(16, format="csr")}, "item_features must be left out"),
+        ({"optimizer": "adam"}, "optimizer must be one of adagrad, sgd"),
+        ({"learning_rate": 0}, "learning_rate must be above 0"),
+        ({"learning_rate": 1e30, "optimizer": "sgd"}, "diverged"),
+        ({"patience": 0, "validate": len}, "patience"),
+    ],
+)
+def test_what_sgd_refuses(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ops.bpr(BLOCKS, 4, device="cuda", n_epochs=3, **options)
+    with pytest.raises(ConfigError, match="validate must be left out"):
+        ops.cuda.warp(BLOCKS, 4, validate=len)
+    with pytest.raises(TypeError, match="learning_rat"):
+        ops.bpr(BLOCKS, 4, device="cuda", learning_rat=1.0)
+
+
+def test_an_index_kept_on_the_device(rng: np.random.Generator) -> None:
+    items = skewed(rng, N_ITEMS, 24)
+    index = ops.ItemIndex(on_device(items), metric="cosine", device="cuda")
+    assert (index.n_items, index.n_factors, index.n_removed, index.metric) == (N_ITEMS, 24, 0, "cosine")
+    want = ops.topk(items[:5], items, 7, metric="cosine", deny=[1])
+    for queries in (items[:5], on_device(items[:5])):
+        np.testing.assert_array_equal(index.topk(queries, 7, deny=[1]).indices, want.indices)
+    with pytest.raises(ConfigError, match="device must be 'cpu' for an index that is to be changed or saved"):
+        index.remove([1])
+    with pytest.raises(ConfigError, match="device must be 'cpu'"):
+        index.save("nowhere")
 
 
 def test_arrays_on_the_device_are_used_where_they_are(rng: np.random.Generator) -> None:

@@ -112,7 +112,7 @@ def test_the_cpu_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda_devices.chosen_device("cpu") is None
 
 
-@pytest.mark.parametrize("call", ["als", "bpr", "fold_in"])
+@pytest.mark.parametrize("call", ["als", "bpr", "warp", "fold_in"])
 def test_every_operation_on_a_device_says_why_it_cannot(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     machine(monkeypatch, driver_version=0)
     interactions = sp.eye_array(3, format="csr", dtype=np.float32)
