@@ -149,6 +149,31 @@ def test_target_attention_prefers_what_goes_with_the_target() -> None:
     torch.testing.assert_close(pooled[0], torch.eye(2), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("weigh_ngrams", [False, True])
+@pytest.mark.parametrize("exporting", [False, True])
+def test_a_text_is_the_weighted_mean_of_its_ngrams_and_learns_as_one(
+    weigh_ngrams: bool, exporting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: exporting)
+    embedding = EntityEmbedding(EntityInputs(n_buckets=50), N_DIMS, weigh_ngrams=weigh_ngrams)
+    learned = [embedding.ngrams.weight]
+    if weigh_ngrams:
+        torch.nn.init.normal_(embedding.ngram_weight.weight)
+        learned.append(embedding.ngram_weight.weight)
+    texts = torch.tensor([[3, 7, 7, -1], [-1, -1, -1, -1], [0, -1, -1, -1], [49, 0, 3, 8]])
+    expected = []
+    for text in texts:
+        ngrams = text[text >= 0]
+        weights = embedding.ngram_weight(ngrams).exp() if weigh_ngrams else torch.ones(len(ngrams), 1)
+        expected.append((embedding.ngrams(ngrams) * weights).sum(0) / weights.sum().clamp(min=1e-9))
+    means, reference = embedding.fields({"text": texts})[:, 0], torch.stack(expected)
+    torch.testing.assert_close(means, reference)
+
+    pull = torch.randn(4, N_DIMS)
+    found, wanted = (torch.autograd.grad((each * pull).sum(), learned) for each in (means, reference))
+    torch.testing.assert_close(found, wanted)
+
+
 def test_what_cannot_be_built_says_why() -> None:
     inputs = EntityInputs(n_ids=3)
     with pytest.raises(ConfigError, match="expected at least one of history"):

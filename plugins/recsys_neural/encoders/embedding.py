@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recsys_neural.encoders.contract import EntityBatch, EntityInputs
 
 __all__ = ["EntityEmbedding"]
+
+_LEAST_WEIGHT = 1e-9  # what a mean over nothing is divided by
 
 
 class EntityEmbedding(nn.Module):
@@ -152,24 +155,39 @@ class EntityEmbedding(nn.Module):
         return self.values(values.clamp(min=0)), values >= 0
 
     def _text_tokens(self, ngrams: Tensor) -> tuple[Tensor, Tensor]:
-        there, known = ngrams >= 0, ngrams.clamp(min=0)
-        weights = there.to(self.summary.dtype).unsqueeze(-1)
-        if self.ngram_weight is not None:
-            weights = weights * self.ngram_weight(known).exp()
-        return _mean(self.ngrams(known), weights).unsqueeze(1), there.any(dim=1, keepdim=True)
+        table = self.ngrams.weight
+        weight = torch.ones_like(table[:, :1]) if self.ngram_weight is None else self.ngram_weight.weight.exp()
+        # The weight is one more column, so that one sum gives what is divided and by what.
+        sum_up = _sum_of_gathered if torch.onnx.is_in_onnx_export() else _sum_of_bags
+        sums = sum_up(torch.cat([table * weight, weight], dim=1), ngrams)
+        mean = sums[:, :-1] / sums[:, -1:].clamp(min=_LEAST_WEIGHT)
+        return mean.unsqueeze(1), (ngrams >= 0).any(dim=1, keepdim=True)
 
     def _vector_tokens(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         there = ~torch.isnan(vectors).any(dim=1, keepdim=True)
         return self.vector(torch.nan_to_num(vectors)).unsqueeze(1), there
 
     def _history(self, batch: EntityBatch) -> Tensor:
-        embedded: Tensor = self.item(nn.functional.embedding(batch["history"].clamp(min=0), batch["items"]))
+        embedded: Tensor = self.item(functional.embedding(batch["history"].clamp(min=0), batch["items"]))
         return embedded
 
 
 def _mean(tokens: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean of tokens [B, T, n_dims] by weights [B, T, 1]; 0 where all weights are."""
-    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=_LEAST_WEIGHT)
+
+
+def _sum_of_bags(table: Tensor, places: Tensor) -> Tensor:
+    """Sum of the table's rows that each row of `places` names, -1 naming none, without a copy of them."""
+    there = places >= 0
+    counts = there.sum(1)
+    return functional.embedding_bag(places[there], table, counts.cumsum(0) - counts, mode="sum")
+
+
+def _sum_of_gathered(table: Tensor, places: Tensor) -> Tensor:
+    """The same by operators that ONNX has."""
+    there = (places >= 0).to(table.dtype).unsqueeze(1)
+    return (there @ functional.embedding(places.clamp(min=0), table)).squeeze(1)
 
 
 def _right_aligned(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

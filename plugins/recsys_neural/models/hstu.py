@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
-
-from pydantic import Field, model_validator
-
-from recsys_core.models import SearchRange
-from recsys_neural.models.sequence import SequenceConfig, SequenceRecommender
+from recsys_neural.models.sequence import AttentiveSequenceConfig, SequenceRecommender
 from recsys_neural.networks.hstu import HstuNetwork
 
 __all__ = ["Hstu", "HstuConfig"]
 
 
-class HstuConfig(SequenceConfig):
+class HstuConfig(AttentiveSequenceConfig):
     """Settings of :class:`Hstu`."""
-
-    n_blocks: Annotated[int, SearchRange(1, 4)] = Field(2, ge=1, description="Units.")
-    n_heads: int = Field(1, ge=1, description="Heads of each; a divisor of n_factors.")
-
-    @model_validator(mode="after")
-    def _heads_divide_factors(self) -> Self:
-        if self.n_factors % self.n_heads:
-            raise ValueError(f"n_heads: expected a divisor of n_factors, {self.n_factors}")
-        return self
 
 
 class Hstu(SequenceRecommender):

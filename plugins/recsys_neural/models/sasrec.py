@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from pydantic import Field
 
-from pydantic import Field, model_validator
-
-from recsys_core.models import SearchRange
-from recsys_neural.models.sequence import SequenceConfig, SequenceRecommender
+from recsys_neural.models.sequence import AttentiveSequenceConfig, SequenceRecommender
 from recsys_neural.networks.transformer import Block, TransformerNetwork
 
 __all__ = ["Sasrec", "SasrecConfig"]
 
 
-class SasrecConfig(SequenceConfig):
+class SasrecConfig(AttentiveSequenceConfig):
     """Settings of :class:`Sasrec`."""
 
-    n_blocks: Annotated[int, SearchRange(1, 4)] = Field(2, ge=1, description="Blocks of attention.")
-    n_heads: int = Field(1, ge=1, description="Heads of each; a divisor of n_factors.")
     expansion: int = Field(4, ge=1, description="Width of a block's hidden layer, in multiples of n_factors.")
     block: Block = Field("gated", description='"standard", or "gated" by the input with a SwiGLU network.')
-
-    @model_validator(mode="after")
-    def _heads_divide_factors(self) -> Self:
-        if self.n_factors % self.n_heads:
-            raise ValueError(f"n_heads: expected a divisor of n_factors, {self.n_factors}")
-        return self
 
 
 class Sasrec(SequenceRecommender):

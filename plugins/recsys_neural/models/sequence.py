@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from recsys_core import Config, DotForm, Interactions
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recsys_core.models import Progress
     from recsys_core.types import FloatArray
 
-__all__ = ["NextItemObjective", "SequenceConfig", "SequenceRecommender"]
+__all__ = ["AttentiveSequenceConfig", "NextItemObjective", "SequenceConfig", "SequenceRecommender"]
 
 
 class SequenceConfig(LossConfig):
@@ -33,6 +33,19 @@ class SequenceConfig(LossConfig):
     dropout: Annotated[float, SearchRange(0.0, 0.6)] = Field(
         0.2, ge=0, lt=1, description="Share of values dropped while training."
     )
+
+
+class AttentiveSequenceConfig(SequenceConfig):
+    """Settings of the sequence models that are made of blocks of attention."""
+
+    n_blocks: Annotated[int, SearchRange(1, 4)] = Field(2, ge=1, description="Blocks of attention.")
+    n_heads: int = Field(1, ge=1, description="Heads of each; a divisor of n_factors.")
+
+    @model_validator(mode="after")
+    def _heads_divide_factors(self) -> Self:
+        if self.n_factors % self.n_heads:
+            raise ValueError(f"n_heads: expected a divisor of n_factors, {self.n_factors}, got {self.n_heads}")
+        return self
 
 
 class NextItemObjective(nn.Module):
