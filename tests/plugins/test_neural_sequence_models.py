@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch")
 from recsys_core import Interactions, create, save_bundle  # noqa: E402
 from recsys_core.data import Histories  # noqa: E402
 from recsys_core.errors import ConfigError  # noqa: E402
-from recsys_core.testing import parametrize_with_checks  # noqa: E402
+from recsys_core.testing import Subject, parametrize_with_checks  # noqa: E402
+from recsys_core.testing.checks import check_quality  # noqa: E402
 from recsys_neural.networks.sequence import SequenceEncoder, encode_histories  # noqa: E402
 
 MODELS = ["sasrec", "hstu", "gru4rec", "caser"]
@@ -31,6 +32,13 @@ def test_sequence_conformance(check) -> None:
 @parametrize_with_checks(MODELS[1:], settings=SMALL)
 def test_conformance_of_the_other_networks(check) -> None:
     check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["caser", "gru4rec"])
+def test_defaults_learn_tastes_from_little_data(name: str) -> None:
+    """An epoch of two steps shows no gain: patience must not end while popularity is all that was learned."""
+    check_quality(Subject.of(name, {"n_threads": 1}))
 
 
 def markov_chain(

@@ -106,7 +106,7 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path, killed_after, sche
 
 def test_resume_keeps_the_best_weights_and_the_patience(tmp_path):
     scores = [0.1, 0.5, 0.2, 0.3, 0.4, 0.4]
-    settings = {"checkpoint": str(tmp_path / "state.pt"), "patience": 3}
+    settings = {"checkpoint": str(tmp_path / "state.pt"), "patience": 3, "patience_steps": 0}
     whole, whole_result = train(validate=iter(scores).__next__, **{**settings, "checkpoint": None})
     with pytest.raises(KeyboardInterrupt):
         train([stop_after(4)], validate=iter(scores).__next__, **settings)
@@ -144,13 +144,24 @@ def test_early_stopping_keeps_the_best_epoch():
     def remember(report):
         kept[report.epoch] = objective.linear.weight.detach().clone()
 
-    trainer = Trainer(TrainingConfig(n_epochs=10, patience=2, learning_rate=0.05), [remember])
+    trainer = Trainer(TrainingConfig(n_epochs=10, patience=2, patience_steps=0, learning_rate=0.05), [remember])
     objective = make_objective(trainer)
     result = trainer.fit(objective, make_batches(), lambda: next(scores))
     assert result.best_epoch == 2
     assert len(result.curve) == 4
     assert torch.equal(objective.linear.weight, kept[2])
     assert not torch.equal(objective.linear.weight, kept[4])
+
+
+def test_patience_lasts_its_steps_where_epochs_are_short():
+    scores = iter([0.3] + 19 * [0.1])
+    config = TrainingConfig(n_epochs=20, patience=2, patience_steps=9, learning_rate=0.05)
+    trainer = Trainer(config)
+    batches = make_batches()
+    assert len(batches) == 4
+    result = trainer.fit(make_objective(trainer), batches, lambda: next(scores))
+    assert len(result.curve) == 1 + 3  # 8 steps would be too few
+    assert result.best_epoch == 1
 
 
 def test_validation_runs_in_evaluation_mode_without_gradients():
@@ -266,7 +277,9 @@ def test_refit_trains_anew_on_everything_for_the_best_number_of_epochs(tmp_path)
         rows = torch.ones(len(training.indices), 3)
         return Task(Regression(), RowBatches(rows, rows[:, 0], batch_size=8), held_out and (lambda: next(scores)))
 
-    config = TrainingConfig(n_epochs=10, validation=0.5, patience=2, refit=True, checkpoint=str(tmp_path / "a.pt"))
+    config = TrainingConfig(
+        n_epochs=10, validation=0.5, patience=2, patience_steps=0, refit=True, checkpoint=str(tmp_path / "a.pt")
+    )
     _, result = fit_held_out(Trainer(config), histories, 4, make_task, lambda *pair: progress.append(pair))
     assert sizes == [(25, 5), (30, None)]
     assert result.best_epoch == 2
@@ -294,7 +307,8 @@ def test_two_processes_train_to_what_one_does(tmp_path):
             batches = RowBatches(rows, rows.sum(1), batch_size=16)
             scores = iter([0.1, 0.2, 0.3, 0.1, 0.1, 0.1])
             checkpoint = sys.argv[1] + ".pt"
-            trainer = Trainer(TrainingConfig(n_epochs=6, learning_rate=0.05, patience=2, checkpoint=checkpoint))
+            stop = {"patience": 2, "patience_steps": 0}
+            trainer = Trainer(TrainingConfig(n_epochs=6, learning_rate=0.05, checkpoint=checkpoint, **stop))
             with trainer.seeded():
                 objective = Regression()
             result = trainer.fit(objective, batches, lambda: next(scores))

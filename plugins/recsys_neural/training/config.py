@@ -35,7 +35,10 @@ class TrainingConfig(Config):
         le=1,
         description="Share of users whose last item is held out to find the best epoch, 1 for all; 0 trains n_epochs.",
     )
-    patience: int = Field(10, ge=1, description="Validations without a gain before training stops.")
+    patience: int = Field(10, ge=1, description="Epochs without a gain on validation before training stops.")
+    patience_steps: int = Field(
+        200, ge=0, description="Steps that patience lasts at least: an epoch of few of them shows no gain."
+    )
     refit: bool = Field(False, description="Train anew on all data, for as many epochs as validation found best.")
     device: str = Field("auto", description='"auto" takes a GPU if there is one; or "cpu", "cuda", "cuda:1", "mps".')
     precision: Precision = Field("auto", description='"auto" is bf16 on GPUs that have it, float32 elsewhere.')

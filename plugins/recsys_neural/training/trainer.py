@@ -186,8 +186,9 @@ class _Run:
 
     @property
     def is_over(self) -> bool:
-        state = self.state
-        impatient = state.best_weights is not None and state.epoch - state.best_epoch >= self.config.patience
+        state, settings = self.state, self.config
+        waited = 0 if state.best_weights is None else state.epoch - state.best_epoch
+        impatient = waited >= settings.patience and waited * len(self.batches) >= settings.patience_steps
         return state.stopped or impatient or state.epoch >= self.n_epochs
 
     def train_epoch(self, validate: Callable[[], float] | None) -> None:
@@ -293,7 +294,7 @@ class _Run:
 
     def _fingerprint(self) -> str:
         """What must not differ between the training that wrote a checkpoint and the one that reads it."""
-        elsewhere = {"checkpoint", "learning_curve", "n_threads", "patience"}
+        elsewhere = {"checkpoint", "learning_curve", "n_threads", "patience", "patience_steps"}
         shapes = [(name, list(weight.shape)) for name, weight in self.objective.state_dict().items()]
         facts = [self.config.model_dump_json(exclude=elsewhere), self.n_epochs, len(self.batches), shapes]
         digest = hashlib.sha256(repr(facts).encode())
