@@ -33,7 +33,8 @@ from recsys_core.bundle.manifest import read_manifest, read_whole, verify_files,
 from recsys_core.bundle.publish import published_directory
 from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, FormatError
-from recsys_core.export import export_onnx
+from recsys_core.export import ReducedEncoder, export_onnx
+from recsys_core.export.parity import TOLERANCE
 from recsys_core.models import FittedModel, Provenance, Recommender, form_from_state, indexed_part
 from recsys_core.ops import ItemIndex
 
@@ -68,7 +69,7 @@ class Bundle:
 
 
 def save_bundle(
-    model: Recommender | FittedModel,
+    model: Recommender | FittedModel | ReducedEncoder,
     path: str | os.PathLike[str],
     *,
     metrics: Mapping[str, float] | None = None,
@@ -83,7 +84,8 @@ def save_bundle(
     Parameters
     ----------
     model
-        A fitted recommender, or a :class:`~recsys_core.models.FittedModel`.
+        A fitted recommender, or a :class:`~recsys_core.models.FittedModel`; or a model with a smaller encoder from
+        :func:`recsys_core.export.reduce_encoder`, whose measured loss the manifest then records.
     path
         The directory to make.
     metrics
@@ -110,7 +112,8 @@ def save_bundle(
     ConfigError
         ``with_index`` is set for a model that answers without an item index.
     """
-    fitted = model.fitted if isinstance(model, Recommender) else model
+    reduced = model if isinstance(model, ReducedEncoder) else None
+    fitted = model if isinstance(model, FittedModel) else model.fitted
     path = Path(path)
     indexed = indexed_part(fitted.form) if with_index else None
     if with_index and indexed is None:
@@ -125,7 +128,8 @@ def save_bundle(
             raise FormatError(f"{path}: exists already; choose another path, or pass overwrite=True.")
         read_manifest(path)
     with published_directory(path) as directory:
-        parity = export_onnx(fitted, directory / MODEL)
+        tolerance = TOLERANCE if reduced is None else reduced.tolerance
+        parity = export_onnx(fitted, directory / MODEL, tolerance=tolerance)
         arrays, meta = fitted.form.state()
         state = {f"form.{name}": array for name, array in arrays.items()}
         state |= {f"histories.{name}": getattr(fitted.histories, name) for name in ("indptr", "indices", "weights")}
@@ -148,6 +152,7 @@ def save_bundle(
                 "n_users": len(fitted.users),
                 "n_items": len(fitted.items),
                 "metrics": figures,
+                **({} if reduced is None else {"encoder": reduced.to_dict()}),
                 "parity": {"max_error": parity.max_error, "tolerance": parity.tolerance},
                 "versions": {name: version(name) for name in _RECORDED_VERSIONS},
             },

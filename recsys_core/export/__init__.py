@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from recsys_core.export.onnx_model import build_onnx, export_onnx
 from recsys_core.export.parity import ParityReport, check_parity
+from recsys_core.export.precision import EncoderPrecision, ReducedEncoder, reduce_encoder
 from recsys_core.export.session import GRAPH_FORMAT_VERSION, OnnxRanker
 from recsys_core.export.torch_modules import encoder_from_torch, scorer_from_torch
 
 __all__ = [
     "GRAPH_FORMAT_VERSION",
+    "EncoderPrecision",
     "OnnxRanker",
     "ParityReport",
+    "ReducedEncoder",
     "build_onnx",
     "check_parity",
     "encoder_from_torch",
     "export_onnx",
+    "reduce_encoder",
     "scorer_from_torch",
 ]
