@@ -61,14 +61,18 @@ def decayed_sum(history: list[int], item_factors: np.ndarray, max_length: int = 
     return query
 
 
-def make_scorer() -> PairScorer:
-    """The inner product less a penalty for items far from the query: no product of two factors."""
+def make_scorer(*, takes_retrieved: bool = False) -> PairScorer:
+    """The inner product less a penalty for items far from the query; on request, with 1/16 of the retriever's score."""
     graph = GraphBuilder()
     query = graph.input("query", "float32", ["pairs", N_FACTORS])
     item = graph.input("item", "float32", ["pairs", N_FACTORS])
     product = graph.op("ReduceSum", graph.op("Mul", query, item), graph.constant([1]), keepdims=0)
     distance = graph.op("ReduceSum", graph.op("Abs", graph.op("Sub", query, item)), graph.constant([1]), keepdims=0)
-    graph.output("score", graph.op("Sub", product, distance), "float32", ["pairs"])
+    score = graph.op("Sub", product, distance)
+    if takes_retrieved:
+        share = graph.op("Mul", graph.input("retrieved", "float32", ["pairs"]), graph.constant(1 / 16, "float32"))
+        score = graph.op("Add", score, share)
+    graph.output("score", score, "float32", ["pairs"])
     return PairScorer(graph.model("product_less_distance", {}).SerializeToString())
 
 
@@ -106,7 +110,11 @@ def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
             items, make_scorer(), users, make_encoder(), DotForm(items, None, users, implicit), N_CANDIDATES
         ),
         "two_stage_item_item": PairForm(
-            items, make_scorer(), None, make_encoder(), ItemItemForm(sparse, binary=False), N_CANDIDATES
+            items,
+            make_scorer(takes_retrieved=True),
+            encoder=make_encoder(),
+            retriever=ItemItemForm(sparse, binary=False),
+            n_candidates=N_CANDIDATES,
         ),
     }
     return forms[name]

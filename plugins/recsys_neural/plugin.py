@@ -62,6 +62,13 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             frozenset({"known-users"}),
         ),
         RecommenderSpec(
+            "ranker",
+            "recsys_neural.models.ranker:Ranker",
+            "recsys_neural.models.ranker:RankerConfig",
+            "Second stage: features and target attention over a retriever's candidates (Zhou et al. 2018).",
+            _HISTORIES | {"features"},
+        ),
+        RecommenderSpec(
             "two_tower",
             "recsys_neural.models.two_tower:TwoTower",
             "recsys_neural.models.two_tower:TwoTowerConfig",

@@ -20,8 +20,9 @@ class Rescorer(NamedTuple):
     """A second stage: the best ``n_candidates`` by the scores are scored anew, and only they are returned."""
 
     n_candidates: int
-    score: Callable[[str], str]
-    """Adds the nodes that score candidates int64 [B, C], and returns the scores' name, float32 [B, C]."""
+    score: Callable[[str, str], str]
+    """Adds the nodes that score candidates int64 [B, C], given their scores so far, float32 [B, C] and -inf for those
+    that are left out, and returns the new scores' name, float32 [B, C]."""
 
 
 def add_retrieval_head(
@@ -67,8 +68,9 @@ def _rescored(
     size = graph.constant([n_candidates])
     _, found = graph.op_n("TopK", 2, scores, size, axis=1, largest=1, sorted=0)
     candidates, _ = graph.op_n("TopK", 2, found, size, axis=1, largest=0, sorted=1)
-    admissible = graph.op("Greater", graph.op("GatherElements", scores, candidates, axis=1), minus_inf)
-    anew = rescorer.score(candidates)
+    retrieved = graph.op("GatherElements", scores, candidates, axis=1)
+    admissible = graph.op("Greater", retrieved, minus_inf)
+    anew = rescorer.score(candidates, retrieved)
     usable = graph.op("And", admissible, graph.op("Not", graph.op("IsNaN", anew)))
     return candidates, graph.op("Where", usable, anew, minus_inf)
 

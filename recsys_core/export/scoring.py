@@ -34,7 +34,11 @@ def add_scoring(form: Form, graph: GraphBuilder, exclude: str) -> tuple[str, Res
     if form.retriever is None:
         return _score_all(form, graph, queries), None
     retrieved = _add_scores(form.retriever, graph, exclude, _history_beside_an_encoder(form, graph))
-    return retrieved, Rescorer(form.n_candidates, lambda items: _score_candidates(form, graph, queries, items))
+
+    def rescore(items: str, first_scores: str) -> str:
+        return _score_pairs(form, graph, queries, graph.op("Gather", "item_inputs", items), first_scores)
+
+    return retrieved, Rescorer(form.n_candidates, rescore)
 
 
 @singledispatch
@@ -81,12 +85,11 @@ def _score_all(form: PairForm, graph: GraphBuilder, queries: str) -> str:
     return _score_pairs(form, graph, queries, graph.op("Expand", rows, shape))
 
 
-def _score_candidates(form: PairForm, graph: GraphBuilder, queries: str, items: str) -> str:
-    return _score_pairs(form, graph, queries, graph.op("Gather", "item_inputs", items))
+def _score_pairs(form: PairForm, graph: GraphBuilder, queries: str, items: str, first_scores: str | None = None) -> str:
+    """Scores [B, C] of queries [B, dq] and the items [B, C, di] of each, as B * C pairs, row by row.
 
-
-def _score_pairs(form: PairForm, graph: GraphBuilder, queries: str, items: str) -> str:
-    """Scores [B, C] of queries [B, dq] and the items [B, C, di] of each, as B * C pairs, row by row."""
+    ``first_scores`` float32 [B, C] are the retriever's, where there is one.
+    """
     matrix = graph.op("Shape", items, start=0, end=2)
     width = graph.op("Shape", queries, start=1, end=2)
     repeated = graph.op(
@@ -96,5 +99,7 @@ def _score_pairs(form: PairForm, graph: GraphBuilder, queries: str, items: str) 
         "query": graph.op("Reshape", repeated, graph.op("Concat", graph.constant([-1]), width, axis=0)),
         "item": graph.op("Reshape", items, graph.constant([-1, form.item_inputs.shape[1]])),
     }
+    if first_scores is not None:
+        pairs["retrieved"] = graph.op("Reshape", first_scores, graph.constant([-1]))
     scores = graph.inline(onnx.load_from_string(form.scorer.graph), "scorer.", pairs)[0]
     return graph.op("Reshape", scores, matrix, allowzero=1)

@@ -28,7 +28,13 @@ TOLERANCE = 1e-4
 
 
 def encoder_from_torch(
-    module: torch.nn.Module, item_factors: Any, *, max_length: int, tolerance: float = TOLERANCE, random_state: int = 0
+    module: torch.nn.Module,
+    item_factors: Any,
+    *,
+    max_length: int,
+    n_dims: int | None = None,
+    tolerance: float = TOLERANCE,
+    random_state: int = 0,
 ) -> HistoryEncoder:
     """Export a module that turns histories into query vectors, and check that onnxruntime gives its answers.
 
@@ -44,6 +50,8 @@ def encoder_from_torch(
         second argument, so that they are stored once.
     max_length
         The longest history that the module takes, at least 1.
+    n_dims
+        Length of a query, where it is not the items', as a second stage's may be.
     tolerance
         Allowed difference from the module's answers, relative to the largest value of a batch, at least 1.
     random_state
@@ -68,7 +76,8 @@ def encoder_from_torch(
     import torch
 
     item_factors = finite_floats(item_factors, "item_factors", None, None)
-    n_items, n_factors = item_factors.shape
+    n_items = len(item_factors)
+    n_dims = item_factors.shape[1] if n_dims is None else n_dims
     if type(max_length) is not int or max_length < 1:
         raise ConfigError(f"max_length: expected an integer of at least 1, got {max_length!r}.")
     takes_factors = len(inspect.signature(module.forward).parameters) > 1
@@ -88,9 +97,9 @@ def encoder_from_torch(
             history = _histories(rng, batch, length, n_items)
             with torch.no_grad():
                 expected = module(torch.from_numpy(history), *table).numpy()
-            if expected.shape != (batch, n_factors):
+            if expected.shape != (batch, n_dims):
                 raise ExportError(
-                    f"{type(module).__name__}: expected queries of shape {(batch, n_factors)}, got {expected.shape}."
+                    f"{type(module).__name__}: expected queries of shape {(batch, n_dims)}, got {expected.shape}."
                 )
             feeds = {"history": history} | ({"item_factors": item_factors} if takes_factors else {})
             _compare(expected, session.run(["query"], feeds)[0], tolerance, "onnxruntime's answers")
@@ -111,7 +120,7 @@ def scorer_from_torch(
     ----------
     module
         ``forward(query, item)`` with float32 (P, dq) and (P, di), row by row the two sides of P pairs, returns float32
-        (P,).
+        (P,).  With a third argument it gets a retriever's scores of the pairs too, float32 (P,).
     item_inputs
         float32 (n_items, di), of which some are compared.
     queries
@@ -136,21 +145,24 @@ def scorer_from_torch(
     queries = finite_floats(queries, "queries", None, None)
     rng = np.random.default_rng(random_state)
 
-    def pairs(n: int) -> tuple[FloatArray, FloatArray]:
-        return queries[rng.integers(0, len(queries), n)], item_inputs[rng.integers(0, len(item_inputs), n)]
+    names = ["query", "item", "retrieved"][: len(inspect.signature(module.forward).parameters)]
+
+    def pairs(n: int) -> tuple[FloatArray, ...]:
+        query, item = queries[rng.integers(0, len(queries), n)], item_inputs[rng.integers(0, len(item_inputs), n)]
+        return (query, item, rng.normal(size=n).astype(np.float32))[: len(names)]
 
     with _exporting(module):
-        shapes = {name: {0: torch.export.Dim.DYNAMIC} for name in ("query", "item")}
+        shapes = {name: {0: torch.export.Dim.DYNAMIC} for name in names}
         model = _export(module, tuple(map(torch.from_numpy, pairs(3))), shapes, ["score"])
         scorer = PairScorer(model.SerializeToString())
         session = open_session(scorer.graph, "scorer")
         for n in (1, 2, 33):
-            query, item = pairs(n)
+            inputs = pairs(n)
             with torch.no_grad():
-                expected = module(torch.from_numpy(query), torch.from_numpy(item)).numpy()
+                expected = module(*map(torch.from_numpy, inputs)).numpy()
             if expected.shape != (n,):
                 raise ExportError(f"{type(module).__name__}: expected scores of shape {(n,)}, got {expected.shape}.")
-            got = session.run(["score"], {"query": query, "item": item})[0]
+            got = session.run(["score"], dict(zip(names, inputs, strict=True)))[0]
             _compare(expected, got, tolerance, "onnxruntime's scores")
     return scorer
 

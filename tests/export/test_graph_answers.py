@@ -23,6 +23,7 @@ def expected_answer(fitted: FittedModel, users: np.ndarray, by_user: bool, k: in
     scores = pair_scores(queries.astype(float), items)
     if form.retriever is not None:
         retrieved = expected_scores(form.retriever, fitted, users, by_user)
+        scores += retrieved / 16 * form.scorer.takes_retrieved
         candidates, _ = expected_ranking(retrieved, form.n_candidates, **filters)
         among = (candidates[:, :, None] == np.arange(form.n_items)).any(axis=1)
         scores[~among] = -np.inf

@@ -54,6 +54,7 @@ def reference_scores(form, histories):
         scores = pair_scores(queries, form.item_inputs.astype(np.float64))
         if form.retriever is not None:
             retrieved = reference_scores(form.retriever, histories)
+            scores += retrieved / 16 * form.scorer.takes_retrieved
             scores[np.argsort(np.argsort(-retrieved, axis=1), axis=1) >= form.n_candidates] = -np.inf
         return scores
     strangers = encoded if form.encoder is not None else solved

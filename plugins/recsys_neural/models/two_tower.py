@@ -11,14 +11,14 @@ from torch import Tensor
 
 from recsys_core import DotForm, Interactions
 from recsys_core.data import Histories
-from recsys_core.errors import ConfigError, DataError, NotFittedError
+from recsys_core.errors import DataError, NotFittedError
 from recsys_core.export import encoder_from_torch
 from recsys_core.models import Progress, SearchRange
 from recsys_core.types import FloatArray
-from recsys_neural.encoders import EncoderChoice, EntityInputs, FeaturePreparation, build_encoder
+from recsys_neural.encoders import EncoderChoice, EntityInputs, build_encoder
+from recsys_neural.models.described import DescribedConfig, DescribedRecommender
 from recsys_neural.models.towers import ItemTower, TwoTowerObjective, UserTower
-from recsys_neural.models.trained import TrainedRecommender
-from recsys_neural.training import EventBatches, HeldOut, Task, TrainingConfig
+from recsys_neural.training import EventBatches, HeldOut, Task
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["TwoTower", "TwoTowerConfig"]
 
 
-class TwoTowerConfig(TrainingConfig):
+class TwoTowerConfig(DescribedConfig):
     """Settings of :class:`TwoTower`."""
 
     batch_size: int = Field(512, ge=1, description="Events in a step, over all processes; the others are negatives.")
@@ -40,22 +40,9 @@ class TwoTowerConfig(TrainingConfig):
         0.1, gt=0, description="What scores are divided by."
     )
     normalize: bool = Field(True, description="Whether vectors have length 1, so that scores are cosines.")
-    item_ids: bool = Field(True, description="Whether each item has a learned vector beside its features.")
-    id_dropout: Annotated[float, SearchRange(0.0, 0.5)] = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="Share of the items whose learned vector a step leaves out, where there are features.",
-    )
-    text_columns: tuple[str, ...] | None = Field(
-        None, description="Feature columns to read as texts; by default those that look like titles."
-    )
-    text_model: str | None = Field(None, description="Sentence-transformer in ONNX to read texts with; else n-grams.")
-    n_buckets: int = Field(10_000, ge=1, description="Numbers that n-grams are hashed to.")
-    min_count: int = Field(2, ge=1, description="Rows that a categorical value needs to be learned.")
 
 
-class TwoTower(TrainedRecommender):
+class TwoTower(DescribedRecommender):
     r"""Retrieval by two encoders of any kind: what is known of a user, and what is known of an item.
 
     .. math:: s_{ui} = f(h_u, x_u)^\top g(x_i) / \tau
@@ -109,26 +96,22 @@ class TwoTower(TrainedRecommender):
     config_class = TwoTowerConfig
     config: TwoTowerConfig
     objective_: TwoTowerObjective
-    item_preparation_: FeaturePreparation | None
 
     def fit_form(self, interactions: Interactions, progress: Progress) -> DotForm:
         """Train the towers, encode the catalogue, export the user tower."""
         config = self.config
-        trained = np.bincount(interactions.item_index, minlength=interactions.n_items) > 0
-        item_arrays, item_sizes = self._items(interactions.item_features, trained)
-        user_arrays, user_sizes = self._users(interactions)
-        item_inputs = EntityInputs(n_ids=len(trained) if config.item_ids else 0, **item_sizes)
+        item_arrays, item_inputs = self.item_arrays(interactions)
+        user_arrays, user_sizes = self.user_arrays(interactions)
         user_inputs = EntityInputs(max_length=config.max_length, item_dims=config.n_factors, **user_sizes)
-        id_dropout = config.id_dropout if item_sizes else 0.0
 
         def make_task(histories: Histories, held_out: HeldOut | None) -> Task[TwoTowerObjective]:
-            counts = np.bincount(histories.indices, minlength=len(trained))
+            counts = np.bincount(histories.indices, minlength=interactions.n_items)
             objective = TwoTowerObjective(
                 ItemTower(
                     build_encoder(config.item_encoder, item_inputs, config.n_factors),
                     item_arrays,
                     config.normalize,
-                    id_dropout,
+                    self.hidden_ids,
                 ),
                 UserTower(
                     build_encoder(config.user_encoder, user_inputs, config.n_factors),
@@ -180,39 +163,6 @@ class TwoTower(TrainedRecommender):
         with torch.no_grad():
             return self.objective_.items.encode(batch).numpy()
 
-    def _items(self, features: pl.DataFrame | None, trained: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        arrays: dict[str, Tensor] = {}
-        sizes: dict[str, Any] = {}
-        self.item_preparation_ = None
-        if features is not None and features.width > 1:
-            self.item_preparation_ = self._preparation(features.filter(trained))
-            arrays, sizes = _described(self.item_preparation_, features)
-        if self.config.item_ids:
-            positions = np.where(trained, np.arange(len(trained)), -1)
-            arrays["id"] = torch.from_numpy(positions)
-        elif not sizes:
-            raise ConfigError(
-                "item_ids: expected True where items have no features, got False; nothing else is known of an item."
-            )
-        return arrays, sizes
-
-    def _users(self, interactions: Interactions) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        features = interactions.user_features
-        if features is None or features.width == 1:
-            return {}, {}
-        return _described(self._preparation(features), features)
-
-    def _preparation(self, features: pl.DataFrame) -> FeaturePreparation:
-        config = self.config
-        texts = config.text_columns
-        return FeaturePreparation.from_table(
-            features,
-            text_columns=None if texts is None else [name for name in texts if name in features.columns],
-            n_buckets=config.n_buckets,
-            text_model=config.text_model,
-            min_count=config.min_count,
-        )
-
     def _ndcg(self, objective: TwoTowerObjective, held_out: HeldOut) -> float:
         vectors = objective.items.all_vectors()
         queries = self._queries(objective, vectors, held_out.histories, held_out.users)
@@ -241,8 +191,3 @@ class TwoTower(TrainedRecommender):
 
 _FEATURE_DROPOUT = 0.1
 _USERS_AT_ONCE = 512
-
-
-def _described(preparation: FeaturePreparation, table: pl.DataFrame) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    arrays = preparation.arrays(table)
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}, preparation.sizes(arrays)

@@ -36,8 +36,9 @@ HELD_SCORES = 1 << 24
 class PairScorer:
     """A score from a query vector and an item vector, computed by an ONNX graph.
 
-    The graph's inputs are ``query`` float32 [P, dq] and ``item`` float32 [P, di], row by row the two sides of P pairs;
-    its output is ``score`` float32 [P].
+    The graph's inputs are ``query`` float32 [P, dq] and ``item`` float32 [P, di], row by row the two sides of P pairs,
+    and, where a second stage goes by what the first said, ``retrieved`` float32 [P], the retriever's scores; its output
+    is ``score`` float32 [P].
 
     Parameters
     ----------
@@ -54,9 +55,19 @@ class PairScorer:
     def __getstate__(self) -> dict[str, Any]:
         return {"graph": self.graph}  # a session cannot be pickled
 
-    def score(self, queries: FloatArray, items: FloatArray) -> FloatArray:
-        """Scores of P pairs, float32 (P,), from (P, dq) and (P, di)."""
-        (scores,) = self._session.run(["score"], {"query": queries, "item": items})
+    @cached_property
+    def takes_retrieved(self) -> bool:
+        """Whether the graph asks for the retriever's scores."""
+        return any(node.name == "retrieved" for node in self._session.get_inputs())
+
+    def score(self, queries: FloatArray, items: FloatArray, retrieved: FloatArray | None = None) -> FloatArray:
+        """Scores of P pairs, float32 (P,), from (P, dq), (P, di) and the retriever's scores (P,), if there are."""
+        feeds = {"query": queries, "item": items}
+        if self.takes_retrieved:
+            if retrieved is None:
+                raise DataError("PairForm: expected a retriever, whose scores the scorer asks for, got none.")
+            feeds["retrieved"] = retrieved
+        (scores,) = self._session.run(["score"], feeds)
         if scores.shape != (len(queries),):
             raise FormatError(f"scorer: expected a score for each of {len(queries)} pairs, got shape {scores.shape}.")
         if not np.isfinite(scores).all():
@@ -171,7 +182,7 @@ class PairForm(FittedArrays):
         queries = self.encode(user_index, histories)
         if self.retriever is not None:
             found = self.retriever.rank(user_index, histories, self.n_candidates, filters, n_threads=n_threads)
-            return self._rank_candidates(queries, found.indices, k, n_threads)
+            return self._rank_candidates(queries, found, k, n_threads)
         rankings = [
             _top_k(self._score_all(queries[rows]), k, filters.of(rows), n_threads)
             for rows in _blocks(len(queries), max(1, HELD_SCORES // max(1, self.n_items)))
@@ -187,19 +198,23 @@ class PairForm(FittedArrays):
                 row[part] = self.scorer.score(np.broadcast_to(query, (len(items), len(query))), items)
         return scores
 
-    def _rank_candidates(self, queries: FloatArray, candidates: IndexArray, k: int, n_threads: int) -> Ranking:
+    def _rank_candidates(self, queries: FloatArray, found: Ranking, k: int, n_threads: int) -> Ranking:
         # In item order, so that the order of columns is that of items where scores are equal; the missing come last.
-        items = np.sort(np.where(candidates >= 0, candidates, self.n_items), axis=1)
+        items = np.where(found.indices >= 0, found.indices, self.n_items)
+        order = np.argsort(items, axis=1)
+        items = np.take_along_axis(items, order, axis=1)
+        retrieved = np.take_along_axis(found.scores, order, axis=1)
         row, column = np.nonzero(items < self.n_items)
-        item = items[row, column]
+        item, first_scores = items[row, column], retrieved[row, column]
         scores = np.empty(len(item), np.float32)
         for pairs in _blocks(len(item), max(1, RUN_NUMBERS // (queries.shape[1] + self.item_inputs.shape[1]))):
-            scores[pairs] = self.scorer.score(queries[row[pairs]], self.item_inputs[item[pairs]])
+            inputs = (queries[row[pairs]], self.item_inputs[item[pairs]], first_scores[pairs])
+            scores[pairs] = self.scorer.score(*inputs)
         table = np.zeros(items.shape, np.float32)
         table[row, column] = scores
         ranking = _top_k(table, k, Filters(exclude=sp.csr_matrix(items == self.n_items)), n_threads)
-        found = np.take_along_axis(items, ranking.indices, axis=1)
-        return Ranking(np.where(ranking.indices >= 0, found, -1), ranking.scores)
+        best = np.take_along_axis(items, ranking.indices, axis=1)
+        return Ranking(np.where(ranking.indices >= 0, best, -1), ranking.scores)
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """The k items that the retriever holds to be most alike."""

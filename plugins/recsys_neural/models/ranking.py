@@ -1,0 +1,180 @@
+"""The network of a second stage: a candidate, what of the history goes with it, and what the first stage said."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recsys_neural.encoders import Encoder, TargetAttention
+from recsys_neural.models.towers import ItemTower
+
+__all__ = ["CandidateScorer", "HistoryTokens", "RankingObjective"]
+
+
+class HistoryTokens(nn.Module):
+    """A history as one flat vector of its newest items' vectors, so that a candidate can attend to each.
+
+    Parameters
+    ----------
+    max_length
+        Items that are kept, the newest.
+    n_user_dims
+        Further numbers, which say what is known of the user beside the history: zeros here.
+    """
+
+    def __init__(self, max_length: int, n_user_dims: int) -> None:
+        super().__init__()
+        self.max_length, self.n_user_dims = max_length, n_user_dims
+
+    def forward(self, history: Tensor, item_factors: Tensor) -> Tensor:
+        """Lay out a history.
+
+        Parameters
+        ----------
+        history
+            int64 (n, T): rows of ``item_factors``, right-aligned, -1 in front, T at most ``max_length``.
+        item_factors
+            float (n_items, n_dims).
+
+        Returns
+        -------
+        Tensor
+            float (n, max_length * (n_dims + 1) + n_user_dims): the vectors, oldest first and 0 where there is none,
+            then for each whether it is there, then zeros.
+        """
+        column = torch.arange(self.max_length, device=history.device) - self.max_length + history.shape[1]
+        items = torch.where(column >= 0, history[:, column.clamp(min=0)], -1)
+        there = (items >= 0).to(item_factors.dtype)
+        vectors = functional.embedding(items.clamp(min=0), item_factors) * there.unsqueeze(-1)
+        nothing = there.new_zeros(1, self.n_user_dims).expand(there.shape[0], -1)
+        return torch.cat([vectors.flatten(1), there, nothing], dim=1)
+
+
+class CandidateScorer(nn.Module):
+    r"""The score of a candidate.
+
+    .. math:: s = g z + w^\top \mathrm{gelu}(W [x, e(x), x \odot e(x), c, z] + b)
+
+    with the item's vector *x*, what target attention makes of the history for it, *e(x)*, what is known of the user
+    beside it, *c*, and the retriever's score, standardized, *z*.  *w* starts at 0, so that training starts from the
+    retriever's order.
+
+    Parameters
+    ----------
+    n_dims
+        Length of an item's vector.
+    max_length
+        Items of a history.
+    n_user_dims
+        Length of *c*.
+    n_hidden
+        Width of the hidden layer.
+    dropout
+        Share of the layer's inputs that training leaves out.
+    mean, deviation
+        Of the retriever's scores.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        n_dims: int,
+        max_length: int,
+        n_user_dims: int,
+        n_hidden: int,
+        dropout: float,
+        mean: float,
+        deviation: float,
+    ) -> None:
+        super().__init__()
+        self.n_dims, self.max_length = n_dims, max_length
+        self.nothing = nn.Parameter(torch.zeros(n_dims))  # what is attended to where no item of the history fits
+        self.attention = TargetAttention(n_dims)
+        self.gain = nn.Parameter(torch.ones(()))
+        last = nn.Linear(n_hidden, 1, bias=False)
+        nn.init.zeros_(last.weight)
+        wide = nn.Linear(3 * n_dims + n_user_dims + 1, n_hidden)
+        self.layers = nn.Sequential(nn.Dropout(dropout), wide, nn.GELU(), last)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float32))
+
+    def forward(self, query: Tensor, item: Tensor, retrieved: Tensor) -> Tensor:
+        """Scores of pairs, float (P,): queries as :class:`HistoryTokens` lays them out, items (P, n_dims)."""
+        return self.of_lists(query, item.unsqueeze(1), retrieved.unsqueeze(1)).squeeze(1)
+
+    def of_lists(self, query: Tensor, items: Tensor, retrieved: Tensor) -> Tensor:
+        """Scores float (B, M) of a list for each query: items (B, M, n_dims), the retriever's scores (B, M)."""
+        n_rows, n_items = query.shape[0], items.shape[1]
+        n_tokens = self.max_length * self.n_dims
+        tokens = query[:, :n_tokens].reshape(n_rows, self.max_length, self.n_dims)
+        tokens = torch.cat([tokens, self.nothing.expand(n_rows, 1, -1)], dim=1)
+        there = query[:, n_tokens : n_tokens + self.max_length] > 0
+        there = torch.cat([there, torch.ones_like(there[:, :1])], dim=1)
+        attended = self.attention(tokens, there, items)
+        user = query[:, n_tokens + self.max_length :].unsqueeze(1).expand(-1, n_items, -1)
+        standardized = ((retrieved - self.mean) / self.deviation).unsqueeze(-1)
+        inputs = torch.cat([items, attended, items * attended, user, standardized], dim=-1)
+        scores: Tensor = (self.gain * standardized + self.layers(inputs)).squeeze(-1)
+        return scores
+
+
+class RankingObjective(nn.Module):
+    """Cross-entropy of the candidate that was taken among all of its list.
+
+    Parameters
+    ----------
+    items
+        Gives the items' vectors.
+    users
+        Encodes what is known of a user beside the history, or None.
+    known_users
+        What is known of each training user, by the names of :class:`~recsys_neural.encoders.EntityInputs`.
+    tokens, scorer
+        Give the query and the scores.
+    """
+
+    def __init__(
+        self,
+        items: ItemTower,
+        users: Encoder | None,
+        known_users: dict[str, Tensor],
+        tokens: HistoryTokens,
+        scorer: CandidateScorer,
+    ) -> None:
+        super().__init__()
+        self.items, self.users, self.tokens, self.scorer = items, users, tokens, scorer
+        self._names = tuple(known_users)
+        for name, array in known_users.items():
+            self.register_buffer(f"known_{name}", array, persistent=False)
+
+    def forward(self, user: Tensor, history: Tensor, items: Tensor, retrieved: Tensor, taken: Tensor) -> Tensor:
+        """Loss of a batch of :class:`~recsys_neural.models.candidates.CandidateBatches`."""
+        return functional.cross_entropy(self.scores(user, history, items, retrieved).float(), taken)
+
+    def scores(self, user: Tensor, history: Tensor, items: Tensor, retrieved: Tensor) -> Tensor:
+        """Scores of all candidates, float (B, C), -inf where there is none."""
+        both = torch.cat([items, history], dim=1)
+        # Each item of the batch goes through its encoder once, however many lists it is in.
+        distinct, rows = torch.unique(both.clamp(min=0), return_inverse=True)
+        vectors = self.items(distinct)
+        candidate_rows, history_rows = rows.split([items.shape[1], history.shape[1]], dim=1)
+        query = self.queries(user, torch.where(history < 0, -1, history_rows), vectors)
+        found = self.scorer.of_lists(query, functional.embedding(candidate_rows, vectors), retrieved)
+        return found.masked_fill(items < 0, -torch.inf)
+
+    def queries(self, user: Tensor, history: Tensor, vectors: Tensor) -> Tensor:
+        """Queries of training users, given by their position, with the history as rows of ``vectors``."""
+        query: Tensor = self.tokens(history, vectors)
+        if self.users is None:
+            return query
+        known = self.users({name: getattr(self, f"known_{name}")[user] for name in self._names})
+        if self.training:  # a stranger's are zeros
+            hidden = torch.rand(len(user), 1, device=user.device) < _HIDDEN_USERS
+            known = known.masked_fill(hidden, 0)
+        return torch.cat([query[:, : -self.tokens.n_user_dims], known], dim=1)
+
+
+_HIDDEN_USERS = 0.1

@@ -1,0 +1,155 @@
+"""The second stage: what it learns from, what it adds to its retriever, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from recsys_core import Interactions, create, runtime, save_bundle  # noqa: E402
+from recsys_core.errors import ConfigError, DataError  # noqa: E402
+from recsys_core.testing import parametrize_with_checks  # noqa: E402
+from recsys_neural.models.candidates import CandidateBatches, CandidateLists, without_newest  # noqa: E402
+
+SMALL = {"n_factors": 8, "n_candidates": 20, "n_epochs": 60, "learning_rate": 0.02, "batch_size": 32, "n_threads": 1}
+
+
+@pytest.mark.slow
+@parametrize_with_checks(["ranker"], settings={**SMALL, "n_epochs": 10, "validation": 0.0})
+def test_ranker_conformance(check) -> None:
+    check()
+
+
+def pairs_of_shops(seed: int = 0) -> tuple[Interactions, np.ndarray]:
+    """Items come in pairs, n and n + 10: whoever had one takes its partner next; and the partner of each item."""
+    rng = np.random.default_rng(seed)
+    users, items = [], []
+    for user in range(150):
+        first = rng.choice(10, 3, replace=False)
+        users += [user] * 6
+        items += [item for n in first for item in (n, n + 10)]
+    times = np.tile(np.arange(6), 150)
+    table = pl.DataFrame({"item_id": np.arange(20), "kind": ["cup"] * 10 + ["pot"] * 10, "pair": np.arange(20) % 10})
+    table = table.with_columns(pl.col("pair").cast(pl.String))
+    interactions = Interactions.from_arrays(users, items, datetimes=times).with_features(table)
+    return interactions, (np.arange(20) + 10) % 20
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return create("ranker", retriever={"name": "popularity"}, **SMALL).fit(pairs_of_shops()[0])
+
+
+def test_it_finds_what_goes_with_the_history_where_its_retriever_cannot(fitted) -> None:
+    cups = [[n] for n in range(10)]
+    first = fitted.recommend(histories=cups, k=1)["item_id"].to_numpy()
+    retrieved = fitted.retriever_.recommend(histories=cups, k=1)["item_id"].to_numpy()
+    partners = np.arange(10) + 10
+    assert (retrieved == partners).mean() <= 0.2
+    assert (first == partners).mean() >= 0.8
+    assert fitted.best_epoch_ >= 1
+    assert fitted.curve_[-1].loss < fitted.curve_[0].loss
+
+
+def test_only_what_the_retriever_found_is_ranked(fitted) -> None:
+    few = replace(fitted.fitted, form=replace(fitted.form, n_candidates=6))
+    had = [[0, 11], [5]]
+    ranked = few.recommend(histories=had, k=10)
+    found = fitted.retriever_.recommend(histories=had, k=6)
+    column = ranked.columns[0]
+    assert len(ranked) == 12
+    for each in ranked[column].unique():
+        lists = [set(table.filter(pl.col(column) == each)["item_id"]) for table in (ranked, found)]
+        assert lists[0] == lists[1]
+
+
+def test_a_bundle_answers_the_same_without_the_plugin(fitted, tmp_path) -> None:
+    save_bundle(fitted, tmp_path / "bundle")
+    loaded = runtime.load(tmp_path / "bundle")
+    users = fitted.users.ids.to_list()[:9]
+    assert loaded.recommend(users, k=5)["item_id"].to_list() == fitted.recommend(users, k=5)["item_id"].to_list()
+
+
+def test_user_features_count_and_strangers_are_answered() -> None:
+    rng = np.random.default_rng(1)
+    users = np.repeat(np.arange(200), 4)
+    taste = rng.integers(0, 2, 200)
+    items = np.concatenate([rng.permutation(8)[:4] + 8 * own for own in taste])
+    table = pl.DataFrame({"user_id": np.arange(200), "taste": [f"t{own}" for own in taste]})
+    sales = Interactions.from_arrays(users, items, datetimes=np.tile(np.arange(4), 200))
+    model = create("ranker", retriever="als", **SMALL).fit(sales.with_features(None, table))
+    form = model.form
+    assert form.user_inputs.shape == (200, 20 * (8 + 1) + 8)
+    known = model.recommend_indices(np.arange(200), k=4).indices
+    own = np.array([model.items.ids.gather(row).to_numpy() // 8 for row in known])
+    assert (own == taste[:, None]).mean() > 0.95
+    assert len(model.recommend(histories=[[0, 1]], k=4)) == 4
+
+
+def test_a_fitted_model_can_be_the_retriever() -> None:
+    sales, _ = pairs_of_shops()
+    first = create("item_knn").fit(without_newest(sales, 0.2))
+    model = create("ranker", **SMALL)
+    model.retriever = first
+    assert model.fit(sales).form.retriever is first.form
+    model.retriever = create("item_knn").fit(Interactions.from_arrays(["ann", "bob"], ["tea", "tea"]))
+    with pytest.raises(DataError, match="retriever: expected the 150 users of the interactions"):
+        model.fit(sales)
+
+
+@pytest.mark.parametrize(("retriever", "message"), [("bpr", "answers histories"), ({"k": 3}, "a dict with a name")])
+def test_a_retriever_that_cannot_be_asked_is_refused(retriever, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        create("ranker", retriever=retriever, **SMALL).fit(pairs_of_shops()[0])
+
+
+def test_where_nothing_can_be_learned_the_order_is_the_retrievers() -> None:
+    lonely = Interactions.from_arrays(["ann", "bob", "eve"], ["tea", "rum", "tea"])
+    with pytest.warns(UserWarning, match="candidates keep the retriever's"):
+        model = create("ranker", retriever="popularity", **SMALL).fit(lonely)
+    assert model.recommend(histories=[[]], k=2)["item_id"].to_list() == ["tea", "rum"]
+
+
+class ItemsInOrder:
+    """Finds items 0, 1, 2, ... but for those of the history."""
+
+    def recommend_indices(self, *, histories, k):
+        from recsys_core.types import Ranking
+
+        rows = [
+            [item for item in range(6) if item not in history][:k]
+            for history in np.split(histories.indices, histories.indptr[1:-1])
+        ]
+        rows = [row + [-1] * (k - len(row)) for row in rows]
+        indices = np.array(rows, np.int64).reshape(-1, k)
+        return Ranking(indices, np.where(indices >= 0, 10.0 - indices, -np.inf).astype(np.float32))
+
+
+def test_lists_are_of_the_newest_events_and_of_what_was_found_for_them() -> None:
+    from recsys_core.data import Histories
+
+    histories = Histories.from_lists([[5, 0, 1, 2, 4], [3], [2, 5]])
+    lists = CandidateLists.find(ItemsInOrder(), histories, 0.4, k=3)
+    # User 0's newest two are 2, found after 5, 0, 1, and 4, found after 2 too; user 2's, 5, is not found.
+    assert lists.users.tolist() == [0, 0]
+    assert lists.items.tolist() == [[2, 3, 4], [3, 4, -1]]
+    assert lists.scores.tolist() == [[8, 7, 6], [7, 6, 0]]
+    assert lists.taken.tolist() == [0, 1]
+    user, history, *_ = CandidateBatches(lists, max_length=3, batch_size=4).of(np.array([0, 1]))
+    assert user.tolist() == [0, 0]
+    assert history.tolist() == [[5, 0, 1], [0, 1, 2]]
+
+
+def test_what_a_retriever_is_fitted_on_lacks_the_newest_events_and_no_id() -> None:
+    sales = Interactions.from_arrays(
+        ["ann", "bob", "ann", "ann", "eve", "bob"], ["a", "b", "c", "d", "e", "f"], datetimes=[3, 1, 1, 2, 1, 0]
+    )
+    part = without_newest(sales, 0.5)
+    assert part.users.ids.equals(sales.users.ids)
+    assert part.items.ids.equals(sales.items.ids)
+    # Half of ann's three is rounded to two, of bob's two to one; eve keeps her only one.
+    assert sorted(part.items.ids.gather(part.item_index).to_list()) == ["c", "e", "f"]
