@@ -173,3 +173,16 @@ def test_a_sentence_model_that_is_not_there(sentence_model: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ConfigError, match="pip install tokenizers"):
         SentenceModel(sentence_model)
+
+
+def test_a_sentence_model_reads_the_tokenizers_own_file(sentence_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tokenizers")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = tokenizers.models.WordLevel({"[UNK]": 0, "green": 1, "tea": 2, "cup": 3}, unk_token="[UNK]")
+    tokenizer = tokenizers.Tokenizer(words)
+    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(sentence_model / "tokenizer.json"))
+    vectors = SentenceModel(sentence_model, max_tokens=2).encode(["Cup", "green tea cup", "cup", None])
+    half = np.sqrt(0.5)  # of the first two words
+    np.testing.assert_allclose(vectors, np.float32([[0.6, 0.8], [half, half], [0.6, 0.8], [np.nan] * 2]), rtol=1e-6)
