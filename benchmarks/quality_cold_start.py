@@ -23,7 +23,8 @@ import polars as pl
 from recsys_core import Interactions, create, load_dataset
 
 K = 10
-SETTINGS = {"n_factors": 32, "max_length": 20, "n_epochs": 5, "validation": 0.0, "id_dropout": 0.5}
+SETTINGS = {"n_factors": 32, "max_length": 20, "n_epochs": 4, "batch_size": 2048, "learning_rate": 0.003}
+SETTINGS |= {"validation": 0.0, "id_dropout": 0.5}
 TOWERS = {
     "two_tower, item_encoder=mlp": {"item_encoder": "mlp"},
     "two_tower, item_encoder=text": {"item_encoder": "text"},
@@ -71,7 +72,7 @@ def by_scores(scores: np.ndarray, cold: list[int]) -> Callable[[list[int]], dict
     return lambda users: dict.fromkeys(users, order)
 
 
-def run(interactions: Interactions, table: pl.DataFrame, seed: int) -> dict[str, tuple[float, ...]]:
+def run(interactions: Interactions, table: pl.DataFrame, seed: int, n_threads: int) -> dict[str, tuple[float, ...]]:
     rng = np.random.default_rng(seed)
     is_cold = rng.random(interactions.n_items) < 0.1
     train, relevant = split(interactions, is_cold)
@@ -84,8 +85,8 @@ def run(interactions: Interactions, table: pl.DataFrame, seed: int) -> dict[str,
     described = train.with_features(table.drop("n_tags"), cold_items=True)
     for name, settings in TOWERS.items():
         started = time.perf_counter()
-        model = create("two_tower", **SETTINGS, **settings, text_columns=("title", "tags"), random_state=seed)
-        model.fit(described)
+        choices = {**SETTINGS, **settings, "text_columns": ("title", "tags")}
+        model = create("two_tower", random_state=seed, n_threads=n_threads, **choices).fit(described)
         seconds = time.perf_counter() - started
         answers = model.recommend(users=list(relevant), k=K, allow=cold_ids)
         lists = dict(answers.group_by("user_id", maintain_order=True).agg("item_id").iter_rows())
@@ -97,10 +98,12 @@ def run(interactions: Interactions, table: pl.DataFrame, seed: int) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="choices of cold films and model seeds to average over")
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch, 0 for its own number")
+    arguments = parser.parse_args()
+    seeds = arguments.seeds
     interactions, table = films()
     print(interactions)
-    results = [run(interactions, table, seed) for seed in range(seeds)]
+    results = [run(interactions, table, seed, arguments.threads) for seed in range(seeds)]
     print(f"{'model':36s} {'ndcg@10':>8s} {'±':>6s} {'recall@10':>10s} {'fit s':>7s}   mean of {seeds} run(s)")
     for name in results[0]:
         ndcg, recall, half, seconds = np.mean([result[name] for result in results], axis=0)

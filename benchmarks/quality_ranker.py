@@ -5,8 +5,8 @@ Run with RECSYS_DATA_DIR set to a folder that holds ml-latest-small:
     python benchmarks/quality_ranker.py [--seeds 1]
 
 The newest ten events of each user are the test part; every film that they have not had is a candidate.  The retriever
-is fitted on all of the rest, and so is the ranker, which fits a retriever of the same settings.  Settings were chosen
-by the same measure on the newest ten events of the training part.
+is fitted on all of the rest, and so is the ranker, which fits a retriever of the same settings.  They are the defaults
+and a first guess: nothing was tuned.
 """
 
 from __future__ import annotations
@@ -21,22 +21,18 @@ from recsys_core import create, evaluate, load_dataset
 from recsys_core.data import Split, split_leave_last
 from recsys_core.metrics import compare
 
-RETRIEVERS = {
-    "als": {"name": "als"},
-    "item_knn": {"name": "item_knn"},
-}
-SETTINGS = {"n_candidates": 100, "target_share": 0.2, "n_epochs": 30, "patience": 5, "weight_decay": 0.01}
+RETRIEVERS = ("als", "item_knn")
+SETTINGS = {"n_candidates": 100, "target_share": 0.1, "n_epochs": 20, "patience": 3, "batch_size": 256}
 METRICS = ["ndcg", "recall"]
 
 
 def run(split: Split, retriever: str, seed: int, n_threads: int) -> list[float]:
     """NDCG@10 of the retriever and of the ranker, and the gain with its interval; seconds to fit both."""
-    choice = RETRIEVERS[retriever]
-    first = create(**choice)
+    first = create(retriever)
     started = time.perf_counter()
     first.fit(split.train)
     middle = time.perf_counter()
-    second = create("ranker", retriever=choice, random_state=seed, n_threads=n_threads, **SETTINGS).fit(split.train)
+    second = create("ranker", retriever=retriever, random_state=seed, n_threads=n_threads, **SETTINGS).fit(split.train)
     seconds = (middle - started, time.perf_counter() - middle)
     before, after = (evaluate(model, split, k=[10], metrics=METRICS) for model in (first, second))
     gain = compare(after, before)["ndcg@10"]
@@ -61,8 +57,6 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
     split = split_leave_last(load_dataset("ml-latest-small"), n=10)
-    if arguments.validation:
-        split = split_leave_last(split.train, n=10)
     for retriever in RETRIEVERS:
         found = np.mean([run(split, retriever, seed, arguments.threads) for seed in range(arguments.seeds)], axis=0)
         print(f"{retriever}: ndcg@10 {found[0]:.4f} alone, {found[1]:.4f} with the ranker, mean of {arguments.seeds}")
