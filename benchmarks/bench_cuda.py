@@ -1,11 +1,12 @@
-"""Top-k and ALS on a CUDA device beside torch, faiss and implicit, where they are installed with CUDA.
+"""Top-k, ALS, BPR and WARP on a CUDA device beside torch, faiss, cuVS and implicit, where they are installed with CUDA.
 
     python benchmarks/bench_cuda.py [--rows N] [--repeats N]
 
 Every answer is checked before anything is timed: top-k against the exact scores in float64 of a sample of queries, ALS
-against the objective.  Contenders take turns; times are medians with the range, of synchronized calls on data that
-already lies on the device.  Effective rate is 2 * queries * items * factors operations over the time, whatever was
-really computed.  Without a device it says why and ends.
+against the objective, BPR and WARP by the share of pairs that end in the right order.  Contenders take turns; times are
+medians with the range, of synchronized calls on data that already lies on the device.  Effective rate is
+2 * queries * items * factors operations over the time, whatever was really computed.  Without a device it says why and
+ends.
 """
 
 from __future__ import annotations
@@ -115,6 +116,15 @@ def bench_topk(n_queries: int, n_items: int, d: int, k: int, repeats: int) -> No
         answers["faiss flat"] = flat.search(queries, k)[1]
     except (ImportError, AttributeError):
         pass
+    try:
+        from cuvs.neighbors import brute_force
+    except ImportError:
+        pass
+    else:
+        if torch is not None:  # its arrays are what cuVS is given
+            built = brute_force.build(device_items, metric="inner_product")
+            contenders["cuvs brute force"] = lambda: brute_force.search(built, given, k)
+            answers["cuvs brute force"] = torch.as_tensor(brute_force.search(built, given, k)[1]).cpu().numpy()
     for name, indices in answers.items():
         check_topk(indices, queries, items, k, name)
     operations = 2.0 * n_queries * n_items * d
@@ -165,6 +175,39 @@ def bench_als(repeats: int) -> None:
         report(f"als 20M, f = {f}, an iteration", {"implicit gpu cg": [(time.perf_counter() - start) / repeats]})
 
 
+def ordered_share(matrix: sp.csr_matrix, users: np.ndarray, items: np.ndarray, bias: np.ndarray) -> float:
+    """The share of pairs of a stored and a random item that are scored in that order."""
+    rng = np.random.default_rng(2)
+    entries = rng.choice(matrix.nnz, 100_000)
+    rows = np.searchsorted(matrix.indptr, entries, side="right") - 1
+    stored, other = matrix.indices[entries], rng.integers(matrix.shape[1], size=len(entries))
+    margins = np.einsum("ij,ij->i", users[rows], items[stored] - items[other]) + bias[stored] - bias[other]
+    return float((margins > 0).mean())
+
+
+def bench_sgd(repeats: int) -> None:
+    matrix = long_tailed(138_493, 26_744, 20_000_000)
+    f = 64
+    for name, train in (("bpr", ops.cuda.bpr), ("warp", ops.cuda.warp)):
+        clock: list[float] = []
+
+        def tick(_: int, __: float, clock: list[float] = clock) -> None:
+            clock.append(time.perf_counter())
+
+        factors = train(matrix, f, n_epochs=repeats + 1, callback=tick)
+        if ordered_share(matrix, *(part.numpy() for part in factors)) < 0.9:
+            raise SystemExit(f"{name} did not learn to order")
+        report(f"{name} 20M, f = {f}, an epoch", {"recsys_core": list(np.diff(clock))})
+    try:
+        from implicit.gpu.bpr import BayesianPersonalizedRanking
+    except ImportError:
+        return
+    model = BayesianPersonalizedRanking(factors=f, iterations=repeats, verify_negative_samples=True)
+    start = time.perf_counter()
+    model.fit(matrix, show_progress=False)
+    report(f"bpr 20M, f = {f}, an epoch", {"implicit gpu": [(time.perf_counter() - start) / repeats]})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, help="use at most so many items, for a quick look")
@@ -175,12 +218,13 @@ def main() -> int:
         print(f"nothing to measure: {state.problem}")
         return 0
     card = next(device for device in state.devices if device.problem is None)
-    packages = {name: version(name) for name in ("numpy", "torch", "faiss-gpu-cu12", "implicit")}
+    packages = {name: version(name) for name in ("numpy", "torch", "faiss-gpu-cu12", "cuvs-cu13", "implicit")}
     print(f"{card.name}, driver for CUDA {state.driver}, built with {state.runtime}; {packages}")
     for n_queries, n_items, d, k in TOPK:
         bench_topk(n_queries, min(n_items, arguments.rows or n_items), d, k, arguments.repeats)
     if arguments.rows is None:
         bench_als(arguments.repeats)
+        bench_sgd(arguments.repeats)
     return 0
 
 

@@ -17,7 +17,8 @@
 
 namespace recsys::cuda {
 
-// user_factors [n_users, f] and item_factors [n_items, f] lie on the device.  options.n_threads is not used, and
+// user_factors [n_users, f] and item_factors [n_items, f] lie on the device, and are complete at each call of the
+// monitor.  options.n_threads is not used, `subspace` is refused, the steps of cg are not preconditioned, and
 // `automatic` takes cholesky wherever the system fits.  Waits for the stream after each iteration.  Throws as
 // recsys::als does, ConfigError also where the factors are too wide, and DeviceError.
 void als(const CsrView& interactions, const AlsOptions& options, MatrixView<float> user_factors,

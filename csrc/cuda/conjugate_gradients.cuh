@@ -1,6 +1,7 @@
 // Conjugate gradients for a half-sweep of ALS on a device (cpu/cg-inl.hpp has the mathematics):
 //
-//   (P + sum_k alpha r_k y_k y_k^T) x = sum_k (1 + alpha r_k) y_k,  n_steps steps from the present x
+//   (P + lambda I + sum_k c_k y_k y_k^T) x = sum_k t_k y_k,  n_steps steps from the present x
+//   c_k = c0 + c1 r_k,  t_k = t0 + t1 r_k
 //
 // The matrix is applied, never formed.  A block of 8 warps has 8 rows at a time, a warp each, or one long row for all 8
 // warps (`team`): rows are binned by length.  The dense part P is applied by all threads to all rows of the block, so
@@ -18,6 +19,8 @@ struct CgShape {
   static constexpr int long_row = 1024;  // entries from which a row gets all warps of a block
   static constexpr int widest = 512;     // factors
 
+  // Blocks that a multiprocessor is to hold by registers: more would spill.
+  [[nodiscard]] static constexpr int n_blocks(int width) { return width <= 4 ? 2 : 1; }
   // [8, padded] each: what the warps put together, and the dense part's image
   [[nodiscard]] static constexpr std::int64_t shared_bytes(int width) {
     return std::int64_t{2} * n_warps * width * warp_size * static_cast<std::int64_t>(sizeof(float));
@@ -32,7 +35,8 @@ struct CgArguments {
   std::int32_t n_rows;
   const float* factors;  // [n_items, f]
   const float* prior;    // [f, f]
-  float alpha;
+  const float* ridges;   // [all rows]: a row's lambda, or null for zeros
+  RowWeights weights;
   std::int32_t n_steps;
   std::int32_t f;
   float* x;  // [all rows, f]
@@ -48,7 +52,7 @@ __device__ inline float dot(const float (&a)[width], const float (&b)[width]) {
 
 // width: numbers a lane, at least f / 32; team: warps a row, 1 or 8.
 template <int width, int team>
-__global__ void __launch_bounds__(CgShape::n_threads) cg_rows(CgArguments a) {
+__global__ void __launch_bounds__(CgShape::n_threads, CgShape::n_blocks(width)) cg_rows(CgArguments a) {
   constexpr int padded = width * warp_size;
   constexpr int n_block_rows = CgShape::n_warps / team;
   constexpr int n_together = width <= 4 ? 4 : (width <= 8 ? 2 : 1);  // rows of factors under way at once
@@ -62,6 +66,8 @@ __global__ void __launch_bounds__(CgShape::n_threads) cg_rows(CgArguments a) {
   const std::int64_t row = present ? a.order[place] : 0;
   const std::int64_t begin = present ? a.indptr[row] : 0;
   const std::int64_t end = present ? a.indptr[row + 1] : 0;
+  const float ridge = present && a.ridges != nullptr ? a.ridges[row] : 0.0F;
+  const auto confidence = [&](float value) { return a.weights.confidence_base + a.weights.confidence_slope * value; };
 
   // Puts the dense part's image of the vectors gathered[slot] into image[slot].
   const auto apply_prior = [&] {
@@ -81,7 +87,7 @@ __global__ void __launch_bounds__(CgShape::n_threads) cg_rows(CgArguments a) {
     __syncthreads();
   };
 
-  // out += sum_k coefficient(alpha r_k, y_k . in) y_k over the entries; every warp of the row's gets the sum.
+  // out += sum_k coefficient(r_k, y_k . in) y_k over the entries; every warp of the row's gets the sum.
   const auto add_entries = [&](const float (&in)[width], float (&out)[width], auto coefficient) {
     float sums[width] = {};
     for (std::int64_t k = begin + warp % team * n_together; k < end; k += team * n_together) {
@@ -102,7 +108,7 @@ __global__ void __launch_bounds__(CgShape::n_threads) cg_rows(CgArguments a) {
 #pragma unroll
       for (int i = 0; i < n_together; ++i) {
         const float value = k + i < end ? a.values[k + i] : 0.0F;
-        const float factor = coefficient(a.alpha * value, products[i]);
+        const float factor = k + i < end ? coefficient(value, products[i]) : 0.0F;
 #pragma unroll
         for (int v = 0; v < width; ++v) sums[v] = __fmaf_rn(factor, y[i][v], sums[v]);
       }
@@ -140,8 +146,10 @@ __global__ void __launch_bounds__(CgShape::n_threads) cg_rows(CgArguments a) {
   gather(solution);
   apply_prior();
 #pragma unroll
-  for (int v = 0; v < width; ++v) residual[v] = -image[slot * padded + v * warp_size + lane];
-  add_entries(solution, residual, [](float scaled, float product) { return 1.0F + scaled * (1.0F - product); });
+  for (int v = 0; v < width; ++v) residual[v] = -image[slot * padded + v * warp_size + lane] - ridge * solution[v];
+  add_entries(solution, residual, [&](float value, float product) {
+    return a.weights.target_base + a.weights.target_slope * value - confidence(value) * product;
+  });
   float direction[width];
 #pragma unroll
   for (int v = 0; v < width; ++v) direction[v] = residual[v];
@@ -152,8 +160,8 @@ __global__ void __launch_bounds__(CgShape::n_threads) cg_rows(CgArguments a) {
     apply_prior();
     float applied[width];
 #pragma unroll
-    for (int v = 0; v < width; ++v) applied[v] = image[slot * padded + v * warp_size + lane];
-    add_entries(direction, applied, [](float scaled, float product) { return scaled * product; });
+    for (int v = 0; v < width; ++v) applied[v] = image[slot * padded + v * warp_size + lane] + ridge * direction[v];
+    add_entries(direction, applied, [&](float value, float product) { return confidence(value) * product; });
     const float curvature = dot(direction, applied);
     if (!(curvature > 0.0F) || squared < 1e-20F) continue;  // solved to float32: a further step is only noise
     const float length = squared / curvature;
@@ -199,7 +207,8 @@ void launch_cg(const CgArguments& arguments, std::int64_t n_long, Stream stream)
 
 // A half-sweep over the rows of `order`, of which the first n_long have long_row entries or more.
 inline void cg_on_device(const DeviceRows& rows, std::int64_t n_long, const float* factors, std::int64_t f,
-                         const float* prior, float alpha, std::int64_t n_steps, float* x, Stream stream) {
+                         const float* prior, const float* ridges, const RowWeights& weights, std::int64_t n_steps,
+                         float* x, Stream stream) {
   const CgArguments arguments{rows.indptr.data(),
                               rows.columns.data(),
                               rows.values.data(),
@@ -207,7 +216,8 @@ inline void cg_on_device(const DeviceRows& rows, std::int64_t n_long, const floa
                               static_cast<std::int32_t>(rows.order.size()),
                               factors,
                               prior,
-                              alpha,
+                              ridges,
+                              weights,
                               static_cast<std::int32_t>(n_steps),
                               static_cast<std::int32_t>(f),
                               x};

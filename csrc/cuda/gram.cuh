@@ -77,8 +77,9 @@ __global__ void __launch_bounds__(GramShape::n_threads)
   }
 }
 
-// One thread an entry: gram in float64, and gram + ridge I in float32.
-__global__ void add_chunks(const float* partial, int n_chunks, int f, float ridge, double* gram, float* prior) {
+// One thread an entry: gram in float64, and weight gram + ridge I in float32.
+__global__ void add_chunks(const float* partial, int n_chunks, int f, float weight, float ridge, double* gram,
+                           float* prior) {
   const std::int64_t at = global_thread();
   const std::int64_t size = static_cast<std::int64_t>(f) * f;
   if (at >= size) return;
@@ -88,12 +89,13 @@ __global__ void add_chunks(const float* partial, int n_chunks, int f, float ridg
   double sum = 0;
   for (int chunk = 0; chunk < n_chunks; ++chunk) sum += static_cast<double>(partial[chunk * size + lower]);
   gram[at] = sum;
+  sum *= static_cast<double>(weight);
   prior[at] = static_cast<float>(row == column ? sum + static_cast<double>(ridge) : sum);
 }
 
-// gram and prior [f, f] of factors [n_rows, f], all on the device.
-inline void compute_gram(const float* factors, std::int64_t n_rows, std::int64_t f, float ridge, double* gram,
-                         float* prior, Stream stream) {
+// gram [f, f] of factors [n_rows, f], and prior = weight gram + ridge I, all on the device.
+inline void compute_gram(const float* factors, std::int64_t n_rows, std::int64_t f, float weight, float ridge,
+                         double* gram, float* prior, Stream stream) {
   constexpr std::int64_t most_floats = 1 << 24;
   const std::int64_t most_chunks = std::clamp<std::int64_t>(most_floats / (f * f), 1, 64);
   const std::int64_t chunk = std::max<std::int64_t>(256, divide_up(n_rows, most_chunks));
@@ -107,7 +109,7 @@ inline void compute_gram(const float* factors, std::int64_t n_rows, std::int64_t
            static_cast<int>(f), chunk, partial.data());
   }
   launch("add_chunks", add_chunks, blocks(divide_up(f * f, 256)), 256, 0, stream, partial.data(),
-         static_cast<int>(n_chunks), static_cast<int>(f), ridge, gram, prior);
+         static_cast<int>(n_chunks), static_cast<int>(f), weight, ridge, gram, prior);
 }
 
 }  // namespace recsys::cuda

@@ -41,7 +41,7 @@ struct FloatScanShape {
 };
 
 // Grid: panels of queries x parts of the range.  A thread scores one item for all queries of the panel.
-__global__ void __launch_bounds__(FloatScanShape::n_threads) scan_float32(FloatScanArguments a) {
+__global__ void __launch_bounds__(FloatScanShape::n_threads, 4) scan_float32(FloatScanArguments a) {
   using S = FloatScanShape;
   auto& shared = *shared_memory<S::Shared>();
   const int thread = thread_index();

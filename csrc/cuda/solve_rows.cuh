@@ -38,6 +38,7 @@ struct SolveArguments {
   const std::int32_t* order;  // the rows to solve, one a block
   const float* factors;       // [n_items, f]
   const float* prior;         // [f, f]
+  const float* ridges;        // [n_rows]: what a row adds to its diagonal, or null
   const float* offset;        // [n_items], or null
   RowWeights weights;
   std::int32_t f;
@@ -94,6 +95,7 @@ __global__ void solve_rows_kernel(SolveArguments a) {
   const std::int64_t row = a.order[block_x()];
   const std::int64_t begin = a.indptr[row];
   const std::int64_t end = a.indptr[row + 1];
+  const float ridge = a.ridges == nullptr ? 0.0F : a.ridges[row];
 
   for (int t = thread; t < n_tiles; t += n_threads()) {
     const int2 place = triangle_place(t);
@@ -101,7 +103,8 @@ __global__ void solve_rows_kernel(SolveArguments a) {
     for (int i = 0; i < 16; ++i) {
       const int r = place.x * 4 + i / 4;
       const int c = place.y * 4 + i % 4;
-      entry(t, i / 4, i % 4) = r < f && c < f ? a.prior[static_cast<std::int64_t>(r) * f + c] : 0.0F;
+      const float value = r < f && c < f ? a.prior[static_cast<std::int64_t>(r) * f + c] : 0.0F;
+      entry(t, i / 4, i % 4) = r == c && r < f ? value + ridge : value;
     }
   }
   for (std::int64_t start = begin; start < end; start += S::panel) {
@@ -285,13 +288,13 @@ struct DeviceRows {
 // Solves the rows of `order` into out [n_rows, f]; the others are not touched.  `failed` [1] gets the lowest row whose
 // system is not positive definite to float32; that row is zeros.
 inline void solve_rows_on_device(const DeviceRows& rows, const float* factors, std::int64_t f, const float* prior,
-                                 const RowWeights& weights, const float* offset, float* out, std::int32_t* failed,
-                                 Stream stream) {
+                                 const float* ridges, const RowWeights& weights, const float* offset, float* out,
+                                 std::int32_t* failed, Stream stream) {
   if (rows.order.size() == 0) return;
   launch("solve_rows", solve_rows_kernel, blocks(rows.order.size()), SolveShape::n_threads(f),
          SolveShape::shared_bytes(static_cast<int>(f)), stream,
          SolveArguments{rows.indptr.data(), rows.columns.data(), rows.values.data(), rows.order.data(), factors, prior,
-                        offset, weights, static_cast<std::int32_t>(f), out, failed});
+                        ridges, offset, weights, static_cast<std::int32_t>(f), out, failed});
 }
 
 }  // namespace recsys::cuda

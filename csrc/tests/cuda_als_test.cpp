@@ -143,7 +143,7 @@ TEST(cuda_gram_agrees_with_float64_and_is_symmetric) {
     const std::vector<float> factors = gaussian(3, n * f);
     std::vector<double> gram(static_cast<std::size_t>(f * f));
     std::vector<float> prior(gram.size());
-    cuda::compute_gram(factors.data(), n, f, 0.25F, gram.data(), prior.data(), {});
+    cuda::compute_gram(factors.data(), n, f, 1.0F, 0.25F, gram.data(), prior.data(), {});
     for (std::int64_t i = 0; i < f; ++i) {
       for (std::int64_t j = 0; j < f; ++j) {
         double sum = 0;
@@ -201,6 +201,51 @@ TEST(cuda_als_by_cholesky_agrees_with_the_cpu) {
   }
 }
 
+// Own lambdas, and cells that are not stored weighing less.
+AlsOptions scaled_options(AlsSolver solver) {
+  AlsOptions options = options_with(solver);
+  options.regularization = 0.05F;
+  options.regularization_exponent = 0.7F;
+  options.unobserved_weight = 0.3F;
+  return options;
+}
+
+TEST(cuda_als_scales_the_regularization_and_weighs_what_is_not_stored) {
+  for (const std::int64_t f : {1, 8, 33}) {
+    check_against_cpu(Interactions(40, 25, 4), scaled_options(AlsSolver::cholesky), f);
+    AlsOptions many_steps = scaled_options(AlsSolver::cg);
+    many_steps.n_cg_steps = 80;
+    const Factors want = fit(Interactions(12, 15, 3), scaled_options(AlsSolver::cholesky), f, false);
+    const Factors got = fit(Interactions(12, 15, 3), many_steps, f, true);
+    CHECK(largest_difference(got.users, want.users) < 2e-3);
+    CHECK(std::abs(got.losses.back() - want.losses.back()) < 1e-3 * want.losses.back());
+  }
+}
+
+TEST(cuda_als_goes_on_from_factors) {
+  const Interactions interactions(40, 25, 4);
+  AlsOptions options = options_with(AlsSolver::cholesky);
+  options.n_iterations = 4;
+  const Factors whole = fit(interactions, options, 8, true);
+  options.n_iterations = 2;
+  Factors parts = fit(interactions, options, 8, true);
+  options.warm_start = true;
+  // What lies in rows without entries, as row 1 and column 2, does not count.
+  parts.users[8] = 77.0F;
+  cuda::als(interactions.view(), options, {parts.users.data(), 40, 8}, {parts.items.data(), 25, 8}, {}, {});
+  CHECK(parts.users == whole.users);
+  CHECK(parts.items == whole.items);
+}
+
+TEST(cuda_als_stops_when_the_loss_falls_too_little) {
+  AlsOptions options = options_with(AlsSolver::cholesky);
+  options.n_iterations = 50;
+  options.tolerance = 0.01;
+  const Factors got = fit(Interactions(40, 25, 4), options, 4, true);
+  CHECK(got.losses.size() == fit(Interactions(40, 25, 4), options, 4, false).losses.size());
+  CHECK(got.losses.size() < 50);
+}
+
 TEST(cuda_als_by_cg_converges_to_the_exact_rows) {
   for (const std::int64_t f : {1, 5, 33}) {
     const Interactions interactions(12, 15, 3);
@@ -220,13 +265,15 @@ TEST(cuda_als_solves_long_rows_with_whole_blocks) {
     const std::vector<float> factors = gaussian(3, 80 * f);
     std::vector<double> gram(static_cast<std::size_t>(f * f));
     std::vector<float> prior(gram.size());
-    cuda::compute_gram(factors.data(), 80, f, 0.5F, gram.data(), prior.data(), {});
+    cuda::compute_gram(factors.data(), 80, f, 1.0F, 0.5F, gram.data(), prior.data(), {});
     const cuda::DeviceRows rows(interactions.view(), cuda::detail::longest_first(interactions.view()), {});
     const std::vector<float> start = gaussian(4, 9 * f);
     std::vector<float> by_warps = start;
     std::vector<float> by_blocks = start;
-    cuda::cg_on_device(rows, 0, factors.data(), f, prior.data(), 2.0F, 3, by_warps.data(), {});
-    cuda::cg_on_device(rows, 5, factors.data(), f, prior.data(), 2.0F, 3, by_blocks.data(), {});
+    cuda::cg_on_device(rows, 0, factors.data(), f, prior.data(), nullptr, {0.0F, 2.0F, 1.0F, 2.0F}, 3, by_warps.data(),
+                       {});
+    cuda::cg_on_device(rows, 5, factors.data(), f, prior.data(), nullptr, {0.0F, 2.0F, 1.0F, 2.0F}, 3, by_blocks.data(),
+                       {});
     CHECK(by_warps != start);
     CHECK(largest_difference(by_warps, by_blocks) < 1e-5);
   }
@@ -294,6 +341,11 @@ TEST(cuda_als_refuses_what_the_cpu_refuses) {
   options = options_with(AlsSolver::cg);
   options.regularization = -1.0F;
   CHECK_THROWS((void)fit(interactions, options, 3, true), ConfigError, "regularization");
+  options = options_with(AlsSolver::subspace);
+  CHECK_THROWS((void)fit(interactions, options, 3, true), ConfigError, "solver must be cholesky or cg");
+  options = options_with(AlsSolver::cg);
+  options.unobserved_weight = 1.5F;
+  CHECK_THROWS((void)fit(interactions, options, 3, true), ConfigError, "unobserved_weight");
   Interactions negative(4, 4, 1);
   negative.values[0] = -1.0F;
   CHECK_THROWS((void)fit(negative, options_with(AlsSolver::cg), 3, true), DataError, "interactions");

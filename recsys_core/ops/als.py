@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from recsys_core import _core
 from recsys_core.errors import ConfigError, DataError, ShapeError
-from recsys_core.ops import _validate, cuda
+from recsys_core.ops import _validate, cuda_als
 from recsys_core.ops.cuda_devices import chosen_device
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from recsys_core.ops.cuda_arrays import DeviceArray
     from recsys_core.types import CSR, FloatArray
 
 __all__ = ["als"]
@@ -132,8 +133,8 @@ def als(
         Whether to compute the objective for `callback`; where False it gets NaN, unless `tolerance` needs it.  Say
         False for a callback that only reports progress, and iterations cost what they cost without one.
     device
-        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; see :func:`recsys_core.ops.cuda.als`, which knows none of
-        `regularization_exponent`, `unobserved_weight`, `n_cg_steps`, `block_size`, `start`, `tolerance`, `validate`.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``: a device lacks "subspace", and takes one step of "cg" more, since
+        its steps are not preconditioned.  :func:`recsys_core.ops.cuda.als` leaves the result there.
 
     Returns
     -------
@@ -152,7 +153,7 @@ def als(
     ShapeError
         `start` does not fit.
     ConfigError
-        A setting is out of range, or one that a device does not know is given with it.
+        A setting is out of range, or not to be had on `device`.
     DeviceError
         `device` cannot be used.
 
@@ -176,33 +177,37 @@ def als(
            [1, 1, 0, 0],
            [0, 0, 1, 1]])
     """
-    if chosen_device(device) is not None:
-        given = (regularization_exponent, unobserved_weight, n_cg_steps, block_size, start, tolerance, validate)
-        if given != (0.0, 1.0, 2, 32, None, 0.0, None) or solver == "subspace":
-            raise ConfigError(
-                f"device must be 'cpu' for the settings that recsys_core.ops.cuda.als lacks, got {device!r}"
-            )
-        users, items = cuda.als(
-            interactions,
-            n_factors,
-            regularization=regularization,
-            alpha=alpha,
-            n_iterations=n_iterations,
-            solver=solver,
-            random_state=random_state,
-            callback=callback,
-            compute_loss=compute_loss,
-            device=device,
-        )
-        return users.numpy(), items.numpy()
     if solver not in _SOLVERS:
         raise ConfigError(f"solver must be one of {', '.join(_SOLVERS)}, got {solver!r}")
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     factors = _make_factors((len(arrays[0]) - 1, arrays[3]), _integer(n_factors, "n_factors"), start)
+    watch = None if validate is None else _BestSoFar(factors, validate, _integer(patience, "patience"), callback)
+    if chosen_device(device) is not None:
+        _train_on_device(
+            factors,
+            watch,
+            callback,
+            interactions=interactions,
+            n_factors=n_factors,
+            regularization=regularization,
+            regularization_exponent=regularization_exponent,
+            alpha=alpha,
+            unobserved_weight=unobserved_weight,
+            n_iterations=n_iterations,
+            solver=solver,
+            n_cg_steps=n_cg_steps + 1,  # which are not preconditioned there
+            start=None if start is None else factors,
+            tolerance=tolerance,
+            random_state=random_state,
+            compute_loss=compute_loss and callback is not None,
+            device=device,
+        )
+        found = factors if watch is None else watch.best
+        _warn_of_collapse(found[1], regularization)
+        return found
     weight = _validate.number(unobserved_weight, "unobserved_weight", minimum=0.0)
     if weight > 1.0:
         raise ConfigError(f"unobserved_weight must be at most 1, the least weight of a stored entry, got {weight:g}")
-    watch = None if validate is None else _BestSoFar(factors, validate, _integer(patience, "patience"), callback)
     _core.als(
         arrays,
         *factors,
@@ -263,6 +268,27 @@ class _BestSoFar:
             self.value, self.iteration = float(value), iteration
             self.best = (self.factors[0].copy(), self.factors[1].copy())
         return stop or iteration - self.iteration >= self.patience
+
+
+def _train_on_device(
+    factors: tuple[FloatArray, FloatArray],
+    watch: _BestSoFar | None,
+    callback: Callable[[int, float], object] | None,
+    **settings: Any,
+) -> None:
+    """Leave in `factors` what is trained on a device, and in `watch`, which sees each iteration's there, the best."""
+
+    def bring(present: tuple[DeviceArray, DeviceArray]) -> None:
+        for part, to in zip(present, factors, strict=True):
+            to[:] = part.numpy()
+
+    def look(iteration: int, loss: float, present: tuple[DeviceArray, DeviceArray]) -> object:
+        if watch is None:
+            return callback is not None and callback(iteration, loss)
+        bring(present)
+        return watch(iteration, loss)
+
+    bring(cuda_als.fit(**settings, callback=None if watch is None and callback is None else look))
 
 
 def _make_factors(

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, cast
 
-from recsys_core.errors import ConfigError
 from recsys_core.ops import _validate
+from recsys_core.ops.cuda_als import als
 from recsys_core.ops.cuda_arrays import DeviceArray, Input, device_matrix, device_vector, place_of, stream_of
 from recsys_core.ops.cuda_devices import cuda_module
 from recsys_core.ops.cuda_sgd import bpr, warp
 from recsys_core.types import Ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     from recsys_core.types import CSR
@@ -160,89 +158,6 @@ class ItemIndex:
                 stream=stream_of(stream),
             ),
         )
-
-
-def als(
-    interactions: CSR,
-    n_factors: int = 64,
-    *,
-    regularization: float = 0.01,
-    alpha: float = 1.0,
-    n_iterations: int = 15,
-    solver: Literal["auto", "cholesky", "cg"] = "auto",
-    random_state: int = 0,
-    callback: Callable[[int, float], object] | None = None,
-    compute_loss: bool = True,
-    device: str = "cuda",
-    stream: int = 0,
-) -> tuple[DeviceArray, DeviceArray]:
-    """Factorize implicit feedback by alternating least squares on a device.
-
-    The objective, the start and the iteration are those of :func:`recsys_core.ops.als`; sums run in another order, so
-    that results agree within rounding.
-
-    Parameters
-    ----------
-    interactions
-        CSR on the host, shape (n_users, n_items), float32, finite and not negative.
-    n_factors
-        Length f of the vectors, at least 1; at most 512 with "cg", and with "cholesky" what fits a block's shared
-        memory (147 on Turing, 187 on later consumer cards, 303 on Hopper).
-    regularization
-        lambda, at least 0.
-    alpha
-        Growth of confidence with the stored value, at least 0.
-    n_iterations
-        Number of iterations, at least 1.
-    solver
-        "cholesky", "cg", or "auto", which is "cholesky" wherever it fits.
-    random_state
-        Seed, in [0, 2**64).
-    callback
-        Called as ``callback(iteration, loss)`` after each iteration; a true return value stops.
-    compute_loss
-        Whether to compute the objective for `callback`, which else gets NaN.
-    device
-        ``"cuda"`` or ``"cuda:<number>"``.
-    stream
-        The stream to work on.
-
-    Returns
-    -------
-    user_factors : DeviceArray
-        float32, shape (n_users, n_factors).
-    item_factors : DeviceArray
-        float32, shape (n_items, n_factors).
-
-    Raises
-    ------
-    DeviceError
-        The device cannot be used, or CUDA fails.
-    DataError, DTypeError, ConfigError
-        As for :func:`recsys_core.ops.als`; ConfigError also where the factors are too wide.
-
-    Notes
-    -----
-    On one device the result has the same bits in every run.
-    """
-    if solver not in ("auto", "cholesky", "cg"):
-        raise ConfigError(f"solver must be one of auto, cholesky, cg, got {solver!r}")
-    place = place_of(device, stream)
-    return cast(
-        "tuple[DeviceArray, DeviceArray]",
-        cuda_module().als(
-            _validate.unique_csr_arrays(interactions, "interactions"),
-            _validate.integer(n_factors, "n_factors", minimum=1),
-            regularization=_validate.number(regularization, "regularization", minimum=0.0),
-            alpha=_validate.number(alpha, "alpha", minimum=0.0),
-            n_iterations=_validate.integer(n_iterations, "n_iterations", minimum=1),
-            solver=solver,
-            random_state=_validate.random_seed(random_state),
-            callback=callback,
-            compute_loss=bool(compute_loss),
-            place=place,
-        ),
-    )
 
 
 def solve_rows(

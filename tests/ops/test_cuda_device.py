@@ -117,6 +117,62 @@ def test_als_agrees_with_the_cpu_and_repeats(f: int, solver: str) -> None:
     np.testing.assert_allclose(losses, want_losses, rtol=1e-4 if solver == "cholesky" else 0.4)
 
 
+def test_als_takes_the_settings_of_the_cpu() -> None:
+    settings = {"regularization": 0.05, "regularization_exponent": 0.7, "unobserved_weight": 0.3, "solver": "cholesky"}
+    started = ops.als(interactions(), 6, n_iterations=1, random_state=5)
+    losses: dict[str, list[float]] = {"cpu": [], "cuda": []}
+    found = {
+        device: ops.als(
+            interactions(),
+            6,
+            **settings,
+            start=started,
+            n_iterations=20,
+            tolerance=0.02,
+            callback=lambda _, loss, device=device: losses[device].append(loss),
+            device=device,
+        )
+        for device in losses
+    }
+    for mine, theirs in zip(found["cuda"], found["cpu"], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-3)
+    np.testing.assert_allclose(losses["cuda"], losses["cpu"], rtol=1e-4)
+    assert 1 < len(losses["cuda"]) < 20
+    on_it = ops.cuda.als(interactions(), 6, start=ops.cuda.als(interactions(), 6, n_iterations=1), n_iterations=1)
+    want = ops.cuda.als(interactions(), 6, n_iterations=2)
+    for mine, theirs in zip(on_it, want, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+
+
+def test_als_keeps_the_best_iteration() -> None:
+    seen: list[np.ndarray] = []
+
+    def validate(_: np.ndarray, item_factors: np.ndarray) -> float:
+        seen.append(item_factors.copy())
+        return -abs(len(seen) - 2)  # the second is the best
+
+    _, items = ops.als(interactions(), 4, validate=validate, patience=2, n_iterations=9, device="cuda")
+    assert len(seen) == 4
+    np.testing.assert_array_equal(items, seen[1])
+    plain = ops.als(interactions(), 4, n_iterations=2, device="cuda")
+    np.testing.assert_array_equal(items, plain[1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"solver": "subspace"}, ConfigError, "solver must be one of auto, cholesky, cg"),
+        ({"unobserved_weight": 1.5}, ConfigError, "unobserved_weight must be at most 1"),
+        ({"start": [np.zeros((1, 1))]}, ShapeError, "start must be a pair"),
+        ({"start": [np.zeros((1, 4)), np.zeros((120, 4))]}, ShapeError, r"start\[0\] must have"),
+    ],
+)
+def test_what_als_refuses(settings: dict[str, object], error: type[Exception], message: str) -> None:
+    for train in (ops.cuda.als, ops.als):
+        with pytest.raises(error, match=message):
+            train(interactions(), 4, **settings, device="cuda")
+
+
 def test_fold_in_agrees_with_the_cpu(rng: np.random.Generator) -> None:
     factors = rng.normal(size=(120, 40)).astype(np.float32)
     want = ops.fold_in(interactions(), factors, regularization=2.0, alpha=3.0)

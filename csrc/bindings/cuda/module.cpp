@@ -9,7 +9,6 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
-#include "bindings/callback.hpp"
 #include "bindings/cuda/device_arrays.hpp"
 #include "cuda/als.hpp"
 #include "cuda/sgd.hpp"
@@ -136,29 +135,6 @@ MatrixView<float> matrix_of(const DeviceArray& array) {
   return {array.data<float>(), array.shape()[0], array.shape()[1]};
 }
 
-std::pair<DeviceArray, DeviceArray> fit_als(const CsrArrays& interactions, std::int64_t n_factors, float regularization,
-                                            float alpha, std::int64_t n_iterations, const std::string& solver,
-                                            std::uint64_t random_state, const py::object& callback, bool compute_loss,
-                                            const Place& place) {
-  const CsrView view = csr_view(interactions, "interactions");
-  if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
-  const AlsOptions options{.regularization = regularization,
-                           .alpha = alpha,
-                           .n_iterations = n_iterations,
-                           .solver = parse_solver(solver),
-                           .n_cg_steps = 3,  // plain ones, where the CPU's are preconditioned
-                           .seed = random_state};
-  const AlsMonitor monitor{.wants_loss = compute_loss && !callback.is_none(),
-                           .after_iteration = progress_callback(callback)};
-  const py::gil_scoped_release release;
-  const DeviceGuard guard(place.first);
-  const cuda::Stream stream = stream_of(place.second);
-  auto users = DeviceArray::make<float>({view.rows(), n_factors}, place.first, stream);
-  auto items = DeviceArray::make<float>({view.cols, n_factors}, place.first, stream);
-  cuda::als(view, options, matrix_of(users), matrix_of(items), monitor, stream);
-  return {std::move(users), std::move(items)};
-}
-
 // Copies an array given, on either side of the bus, to one of the result.
 void copy_into(const DeviceArray& to, const py::object& from, int n_dimensions, const std::string& name,
                const Place& place) {
@@ -189,6 +165,39 @@ auto factors_callback(const py::object& callback, const py::tuple& factors) {
     if (stop < 0) throw py::error_already_set();
     return stop == 1;
   };
+}
+
+py::tuple fit_als(const CsrArrays& interactions, std::int64_t n_factors, float regularization,
+                  float regularization_exponent, float alpha, float unobserved_weight, std::int64_t n_iterations,
+                  const std::string& solver, std::int64_t n_cg_steps,
+                  const std::optional<std::tuple<py::object, py::object>>& start, double tolerance,
+                  std::uint64_t random_state, const py::object& callback, bool compute_loss, const Place& place) {
+  const CsrView view = csr_view(interactions, "interactions");
+  if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
+  const AlsOptions options{.regularization = regularization,
+                           .regularization_exponent = regularization_exponent,
+                           .alpha = alpha,
+                           .unobserved_weight = unobserved_weight,
+                           .n_iterations = n_iterations,
+                           .solver = parse_solver(solver),
+                           .n_cg_steps = n_cg_steps,
+                           .warm_start = start.has_value(),
+                           .tolerance = tolerance,
+                           .seed = random_state};
+  const DeviceGuard guard(place.first);
+  const cuda::Stream stream = stream_of(place.second);
+  const auto users = DeviceArray::make<float>({view.rows(), n_factors}, place.first, stream);
+  const auto items = DeviceArray::make<float>({view.cols, n_factors}, place.first, stream);
+  if (start) {
+    copy_into(users, std::get<0>(*start), 2, "start[0]", place);
+    copy_into(items, std::get<1>(*start), 2, "start[1]", place);
+  }
+  const py::tuple factors = py::make_tuple(users, items);
+  const AlsMonitor monitor{.wants_loss = compute_loss && !callback.is_none(),
+                           .after_iteration = factors_callback(callback, factors)};
+  const py::gil_scoped_release release;
+  cuda::als(view, options, matrix_of(users), matrix_of(items), monitor, stream);
+  return factors;
 }
 
 SgdObjective parse_objective(const std::string& name) {
@@ -287,8 +296,9 @@ PYBIND11_MODULE(_cuda, module) {
       .def("topk", &BoundIndex::topk, py::arg("queries"), py::arg("k"), py::arg("exclude"), py::arg("allow"),
            py::arg("deny"), py::arg("method"), py::arg("stream"));
   module.def("als", &fit_als, py::arg("interactions"), py::arg("n_factors"), py::kw_only(), py::arg("regularization"),
-             py::arg("alpha"), py::arg("n_iterations"), py::arg("solver"), py::arg("random_state"), py::arg("callback"),
-             py::arg("compute_loss"), py::arg("place"));
+             py::arg("regularization_exponent"), py::arg("alpha"), py::arg("unobserved_weight"),
+             py::arg("n_iterations"), py::arg("solver"), py::arg("n_cg_steps"), py::arg("start"), py::arg("tolerance"),
+             py::arg("random_state"), py::arg("callback"), py::arg("compute_loss"), py::arg("place"));
   module.def("sgd", &fit_sgd, py::arg("interactions"), py::arg("n_factors"), py::kw_only(), py::arg("objective"),
              py::arg("adagrad"), py::arg("linear_decay"), py::arg("learning_rate"), py::arg("regularization"),
              py::arg("n_epochs"), py::arg("n_negatives"), py::arg("reject_positives"), py::arg("random_state"),

@@ -1,0 +1,169 @@
+"""ALS on a CUDA device: :func:`recsys_core.ops.cuda.als`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+from recsys_core.errors import ConfigError, ShapeError
+from recsys_core.ops import _validate
+from recsys_core.ops.cuda_arrays import device_matrix, place_of
+from recsys_core.ops.cuda_devices import cuda_module
+from recsys_core.ops.sgd import one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from recsys_core.ops.cuda_arrays import DeviceArray, Input
+    from recsys_core.types import CSR
+
+__all__ = ["als", "fit"]
+
+_Factors: TypeAlias = "tuple[DeviceArray, DeviceArray]"
+
+
+def als(
+    interactions: CSR,
+    n_factors: int = 64,
+    *,
+    regularization: float = 0.01,
+    regularization_exponent: float = 0.0,
+    alpha: float = 1.0,
+    unobserved_weight: float = 1.0,
+    n_iterations: int = 15,
+    solver: Literal["auto", "cholesky", "cg"] = "auto",
+    n_cg_steps: int = 3,
+    start: tuple[Input, Input] | None = None,
+    tolerance: float = 0.0,
+    random_state: int = 0,
+    callback: Callable[[int, float], object] | None = None,
+    compute_loss: bool = True,
+    device: str = "cuda",
+    stream: int = 0,
+) -> tuple[DeviceArray, DeviceArray]:
+    """Factorize implicit feedback by alternating least squares on a device.
+
+    The objective, the start and the iteration are those of :func:`recsys_core.ops.als`; sums run in another order, so
+    that results agree within rounding.
+
+    Parameters
+    ----------
+    interactions
+        CSR on the host, shape (n_users, n_items), float32, finite and not negative.
+    n_factors
+        Length f of the vectors, at least 1; at most 512 with "cg", and with "cholesky" what fits a block's shared
+        memory (147 on Turing, 187 on later consumer cards, 303 on Hopper).
+    regularization
+        lambda, at least 0.
+    regularization_exponent
+        nu, at least 0, as for :func:`recsys_core.ops.als`.
+    alpha
+        Growth of confidence with the stored value, at least 0.
+    unobserved_weight
+        Confidence of the cells that are not stored, in [0, 1].
+    n_iterations
+        Number of iterations, at least 1.
+    solver
+        "cholesky", "cg", or "auto", which is "cholesky" wherever it fits.
+    n_cg_steps
+        At least 1.  They are not preconditioned, as those of the CPU are.
+    start
+        ``(user_factors, item_factors)`` to start from, float32 of the shapes returned, on the host or on the device;
+        None starts at random.
+    tolerance
+        Stop after an iteration that lowers the objective by less than this share of it; 0 never stops.
+    random_state
+        Seed, in [0, 2**64).
+    callback
+        Called as ``callback(iteration, loss)`` after each iteration; a true return value stops.
+    compute_loss
+        Whether to compute the objective for `callback`, which else gets NaN.
+    device
+        ``"cuda"`` or ``"cuda:<number>"``.
+    stream
+        The stream to work on.
+
+    Returns
+    -------
+    user_factors : DeviceArray
+        float32, shape (n_users, n_factors).
+    item_factors : DeviceArray
+        float32, shape (n_items, n_factors).
+
+    Raises
+    ------
+    DeviceError
+        The device cannot be used, or CUDA fails.
+    DataError, DTypeError, ShapeError, ConfigError
+        As for :func:`recsys_core.ops.als`; ConfigError also where the factors are too wide.
+
+    Notes
+    -----
+    On one device the result has the same bits in every run.
+    """
+    return fit(
+        interactions,
+        n_factors,
+        regularization=regularization,
+        regularization_exponent=regularization_exponent,
+        alpha=alpha,
+        unobserved_weight=unobserved_weight,
+        n_iterations=n_iterations,
+        solver=solver,
+        n_cg_steps=n_cg_steps,
+        start=start,
+        tolerance=tolerance,
+        random_state=random_state,
+        callback=None if callback is None else lambda iteration, loss, _: callback(iteration, loss),
+        compute_loss=compute_loss,
+        device=device,
+        stream=stream,
+    )
+
+
+def fit(
+    interactions: CSR,
+    n_factors: int,
+    *,
+    regularization: float,
+    regularization_exponent: float,
+    alpha: float,
+    unobserved_weight: float,
+    n_iterations: int,
+    solver: str,
+    n_cg_steps: int,
+    start: tuple[Input, Input] | None,
+    tolerance: float,
+    random_state: int,
+    callback: Callable[[int, float, _Factors], object] | None,
+    compute_loss: bool,
+    device: str,
+    stream: int = 0,
+) -> _Factors:
+    """Check the settings and train; `callback` is given the factors too, as they lie on the device."""
+    one_of(solver, "solver", ("auto", "cholesky", "cg"))
+    weight = _validate.number(unobserved_weight, "unobserved_weight", minimum=0.0)
+    if weight > 1.0:
+        raise ConfigError(f"unobserved_weight must be at most 1, the least weight of a stored entry, got {weight:g}")
+    if start is not None and len(start) != 2:
+        raise ShapeError(f"start must be a pair (user_factors, item_factors), got {len(start)} parts")
+    place = place_of(device, stream)
+    return cast(
+        "_Factors",
+        cuda_module().als(
+            _validate.unique_csr_arrays(interactions, "interactions"),
+            _validate.integer(n_factors, "n_factors", minimum=1),
+            regularization=_validate.number(regularization, "regularization", minimum=0.0),
+            regularization_exponent=_validate.number(regularization_exponent, "regularization_exponent", minimum=0.0),
+            alpha=_validate.number(alpha, "alpha", minimum=0.0),
+            unobserved_weight=weight,
+            n_iterations=_validate.integer(n_iterations, "n_iterations", minimum=1),
+            solver=solver,
+            n_cg_steps=_validate.integer(n_cg_steps, "n_cg_steps", minimum=1),
+            start=None if start is None else (device_matrix(start[0], "start[0]"), device_matrix(start[1], "start[1]")),
+            tolerance=_validate.number(tolerance, "tolerance", minimum=0.0),
+            random_state=_validate.random_seed(random_state),
+            callback=callback,
+            compute_loss=bool(compute_loss),
+            place=place,
+        ),
+    )
