@@ -80,6 +80,7 @@ def solve_rows(
     confidence: tuple[float, float],
     target: tuple[float, float],
     item_offset: _Floats | None,
+    non_negative: bool,
     n_threads: int,
 ) -> _Floats: ...
 def gram(factors: _Floats, *, n_threads: int) -> _Floats: ...
@@ -87,6 +88,7 @@ def sgd(
     interactions: _CsrArrays,
     user_factors: _Floats,
     item_factors: _Floats,
+    user_bias: _Floats,
     item_bias: _Floats,
     user_features: _CsrArrays | None,
     user_feature_factors: _Floats,

@@ -17,7 +17,8 @@ SgdObjective objective_of(const std::string& name) {
   if (name == "bpr") return SgdObjective::bpr;
   if (name == "warp") return SgdObjective::warp;
   if (name == "logistic") return SgdObjective::logistic;
-  throw ConfigError("objective must be \"bpr\", \"warp\" or \"logistic\", got \"" + name + "\"");
+  if (name == "squared") return SgdObjective::squared;
+  throw ConfigError("objective must be \"bpr\", \"warp\", \"logistic\" or \"squared\", got \"" + name + "\"");
 }
 
 // A C-contiguous float32 array that the core is going to write to.
@@ -39,8 +40,8 @@ std::span<float> writable_vector(py::array& array, std::int64_t size, const std:
   return {data, static_cast<std::size_t>(size)};
 }
 
-void bind_sgd_fit(const CsrArrays& interactions, py::array user_factors, py::array item_factors, py::array item_bias,
-                  const std::optional<CsrArrays>& user_features, py::array user_feature_factors,
+void bind_sgd_fit(const CsrArrays& interactions, py::array user_factors, py::array item_factors, py::array user_bias,
+                  py::array item_bias, const std::optional<CsrArrays>& user_features, py::array user_feature_factors,
                   const std::optional<CsrArrays>& item_features, py::array item_feature_factors,
                   py::array item_feature_bias, const std::string& objective, bool adagrad, bool linear_decay,
                   float learning_rate, float regularization, std::int64_t n_epochs, std::int64_t n_negatives,
@@ -57,6 +58,7 @@ void bind_sgd_fit(const CsrArrays& interactions, py::array user_factors, py::arr
                 .features = {},
                 .feature_factors = {},
                 .feature_bias = {}};
+  if (user_bias.size() > 0) users.bias = writable_vector(user_bias, view.rows(), "user_bias");
   if (user_features.has_value()) {
     users.features = csr_view(*user_features, "user_features");
     users.feature_factors = writable_matrix(user_feature_factors, "user_feature_factors");
@@ -88,12 +90,12 @@ void bind_sgd_fit(const CsrArrays& interactions, py::array user_factors, py::arr
 
 void bind_sgd(py::module_& module) {
   module.def("sgd", &bind_sgd_fit, py::arg("interactions"), py::arg("user_factors"), py::arg("item_factors"),
-             py::arg("item_bias"), py::arg("user_features"), py::arg("user_feature_factors"), py::arg("item_features"),
-             py::arg("item_feature_factors"), py::arg("item_feature_bias"), py::kw_only(), py::arg("objective"),
-             py::arg("adagrad"), py::arg("linear_decay"), py::arg("learning_rate"), py::arg("regularization"),
-             py::arg("n_epochs"), py::arg("n_negatives"), py::arg("popularity_power"), py::arg("reject_positives"),
-             py::arg("random_state"), py::arg("n_threads"), py::arg("deterministic"), py::arg("warm_start"),
-             py::arg("wants_factors"), py::arg("callback"));
+             py::arg("user_bias"), py::arg("item_bias"), py::arg("user_features"), py::arg("user_feature_factors"),
+             py::arg("item_features"), py::arg("item_feature_factors"), py::arg("item_feature_bias"), py::kw_only(),
+             py::arg("objective"), py::arg("adagrad"), py::arg("linear_decay"), py::arg("learning_rate"),
+             py::arg("regularization"), py::arg("n_epochs"), py::arg("n_negatives"), py::arg("popularity_power"),
+             py::arg("reject_positives"), py::arg("random_state"), py::arg("n_threads"), py::arg("deterministic"),
+             py::arg("warm_start"), py::arg("wants_factors"), py::arg("callback"));
 }
 
 }  // namespace recsys::bindings

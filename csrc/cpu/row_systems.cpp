@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "cpu/kernel_table.hpp"
+#include "cpu/non_negative.hpp"
 #include "recsys/thread_pool.hpp"
 
 namespace recsys::detail {
@@ -134,6 +135,7 @@ class RowSolver {
 
   // Solves what start and add have made.
   bool finish(float* matrix, float* rhs, Workspace& work, float* to) const {
+    if (systems_.non_negative) return solve_non_negative(kernels_, matrix, f_, ld_, rhs, to);
     const std::int64_t failed = kernels_.cholesky_solve(matrix, tile_multiple(f_), ld_, work.scratch.data(), rhs);
     std::memcpy(to, rhs, static_cast<std::size_t>(f_) * sizeof(float));
     return failed < 0;

@@ -125,7 +125,7 @@ RECSYS_INLINE float dot_difference(const float* x, const float* a, const float* 
 template <SgdObjective objective, typename Open>
 RECSYS_INLINE std::int64_t pull_items(const float* x, const SgdEntry& entry, const std::int32_t* negatives,
                                       std::int64_t n_negatives, const float* trial_losses, std::int64_t f,
-                                      const Open& open, SgdItem* items, LogLoss& loss) {
+                                      float user_bias, const Open& open, SgdItem* items, LogLoss& loss) {
   items[0] = open(entry.item, 0);
   if constexpr (objective == SgdObjective::bpr) {
     items[1] = open(negatives[0], 1);
@@ -146,6 +146,11 @@ RECSYS_INLINE std::int64_t pull_items(const float* x, const SgdEntry& entry, con
       }
     }
     return 0;
+  } else if constexpr (objective == SgdObjective::squared) {
+    const float error = entry.weight - (row_dot(x, items[0].vector, f) + items[0].bias + user_bias);
+    items[0].pull = error;
+    loss.sum += static_cast<double>(error) * static_cast<double>(error);
+    return 1;
   } else {
     items[0].pull = logistic_pull(row_dot(x, items[0].vector, f) + items[0].bias, entry.weight, loss);
     std::int64_t n = 1;
@@ -166,9 +171,9 @@ RECSYS_INLINE float rate_of(float& squares, float square, float rate) {
 }
 
 template <bool adagrad>
-RECSYS_INLINE void move_bias(SgdState& state, float amount, const SgdStep& step) {
+RECSYS_INLINE void move_bias(SgdState& state, float amount, const SgdStep& step, float share = 1.0F) {
   const float bias = load_shared_word(&state.bias);
-  const float shrink = step.regularization * bias;
+  const float shrink = share * step.regularization * bias;
   float squares = load_shared_word(&state.bias_squares);
   const float rate = rate_of<adagrad>(squares, amount * amount + shrink * shrink, step.rate);
   if constexpr (adagrad) store_shared_word(&state.bias_squares, squares);
@@ -180,10 +185,16 @@ template <bool adagrad, std::int64_t fixed_items>
 RECSYS_INLINE void move_rows(const SgdModel& model, std::int64_t user, const SgdItem* items, std::int64_t n_items,
                              const SgdStep& step) {
   constexpr std::int64_t most = fixed_items > 0 ? fixed_items : sgd_most_negatives + 1;
+  constexpr bool shares = fixed_items == 1;  // squared
   const std::int64_t n = fixed_items > 0 ? fixed_items : n_items;
   float* const x = model.users.own.vectors + user * model.ld;
-  float x_rate = step.rate;
-  float rates[most];
+  float x_rate = step.rate, x_regularization = step.regularization;
+  float rates[most], regularization[most];
+  if constexpr (shares) x_regularization *= model.users.own.states[user].share;
+  for (std::int64_t k = 0; k < n; ++k) {
+    regularization[k] = step.regularization;
+    if constexpr (shares) regularization[k] *= model.items.own.states[items[k].row].share;
+  }
   if constexpr (adagrad) {
     vfloat g_squares = zero(), x_squares = zero(), y_squares[most];
     for (std::int64_t k = 0; k < n; ++k) y_squares[k] = zero();
@@ -198,11 +209,12 @@ RECSYS_INLINE void move_rows(const SgdModel& model, std::int64_t user, const Sgd
       g_squares += g * g;
       x_squares += u * u;
     }
-    const float share = 1.0F / static_cast<float>(model.f), shrink = step.regularization * step.regularization;
+    const float share = 1.0F / static_cast<float>(model.f);
     const float x_mean = sum_lanes(x_squares) * share;
-    x_rate = rate_of<adagrad>(model.users.own.states[user].squares, sum_lanes(g_squares) * share + shrink * x_mean,
-                              step.rate);
+    x_rate = rate_of<adagrad>(model.users.own.states[user].squares,
+                              sum_lanes(g_squares) * share + x_regularization * x_regularization * x_mean, step.rate);
     for (std::int64_t k = 0; k < n; ++k) {
+      const float shrink = regularization[k] * regularization[k];
       const float square = items[k].pull * items[k].pull * x_mean + shrink * (sum_lanes(y_squares[k]) * share);
       rates[k] = rate_of<adagrad>(model.items.own.states[items[k].row].squares, square, step.rate);
     }
@@ -211,14 +223,20 @@ RECSYS_INLINE void move_rows(const SgdModel& model, std::int64_t user, const Sgd
   }
   for (std::int64_t j = 0; j < model.f; j += lanes) {
     const vfloat u = load(x + j);
-    vfloat moved = broadcast(1.0F - x_rate * step.regularization) * u;
+    vfloat moved = broadcast(1.0F - x_rate * x_regularization) * u;
     for (std::int64_t k = 0; k < n; ++k) {
       const vfloat y = load(items[k].vector + j);
       moved += broadcast(x_rate * items[k].pull) * y;
       store(items[k].vector + j,
-            broadcast(1.0F - rates[k] * step.regularization) * y + broadcast(rates[k] * items[k].pull) * u);
+            broadcast(1.0F - rates[k] * regularization[k]) * y + broadcast(rates[k] * items[k].pull) * u);
     }
     store(x + j, moved);
+  }
+  if constexpr (shares) {
+    SgdState &user_state = model.users.own.states[user], &item_state = model.items.own.states[items[0].row];
+    move_bias<adagrad>(user_state, items[0].pull, step, user_state.share);
+    move_bias<adagrad>(item_state, items[0].pull, step, item_state.share);
+    return;
   }
   for (std::int64_t k = 0; k < n; ++k) move_bias<adagrad>(model.items.own.states[items[k].row], items[k].pull, step);
 }
@@ -302,19 +320,22 @@ RECSYS_INLINE void move_sums(const SgdModel& model, std::int64_t user, const flo
 template <SgdObjective objective, bool adagrad, bool with_features>
 inline double sgd_steps(const SgdModel& model, const SgdBatch& batch, const SgdStep& step) {
   constexpr std::int64_t ahead = 4;  // entries are scattered: the hardware cannot foresee their rows
-  constexpr std::int64_t fixed_items = objective == SgdObjective::logistic ? 0 : 2;
+  constexpr bool draws = objective != SgdObjective::squared;
+  constexpr std::int64_t fixed_items = objective == SgdObjective::logistic ? 0 : draws ? 2 : 1;
   LogLoss loss;
   SgdItem items[fixed_items > 0 ? fixed_items : sgd_most_negatives + 1];
   for (std::int64_t t = 0; t < batch.n; ++t) {
     if (t + ahead < batch.n) {
       prefetch_row(model.users.own, batch.entries[t + ahead].user, model.ld);
       prefetch_row(model.items.own, batch.entries[t + ahead].item, model.ld);
-      const std::int32_t other = batch.negatives[(t + ahead) * batch.n_negatives];
-      if (other >= 0) prefetch_row(model.items.own, other, model.ld);
+      if constexpr (draws) {
+        const std::int32_t other = batch.negatives[(t + ahead) * batch.n_negatives];
+        if (other >= 0) prefetch_row(model.items.own, other, model.ld);
+      }
     }
     const SgdEntry& entry = batch.entries[t];
-    const std::int32_t* const negatives = batch.negatives + t * batch.n_negatives;
-    if (negatives[0] < 0) continue;
+    const std::int32_t* const negatives = draws ? batch.negatives + t * batch.n_negatives : nullptr;
+    if (draws && negatives[0] < 0) continue;
     if constexpr (with_features) {
       float* const x = step.scratch;
       float* const gradient = x + model.ld;
@@ -325,16 +346,17 @@ inline double sgd_steps(const SgdModel& model, const SgdBatch& batch, const SgdS
         const float bias = add_up(model.items, item, model.f, model.ld, sum);
         return SgdItem{sum, bias, 0.0F, item};
       };
-      const std::int64_t n =
-          pull_items<objective>(x, entry, negatives, batch.n_negatives, step.trial_losses, model.f, open, items, loss);
+      const std::int64_t n = pull_items<objective>(x, entry, negatives, batch.n_negatives, step.trial_losses, model.f,
+                                                   0.0F, open, items, loss);
       if (n > 0) move_sums<adagrad>(model, entry.user, x, items, n, gradient, step);
     } else {
       const auto open = [&](std::int32_t item, std::int64_t) {
         return SgdItem{model.items.own.vectors + item * model.ld, model.items.own.states[item].bias, 0.0F, item};
       };
       const float* const x = model.users.own.vectors + entry.user * model.ld;
-      const std::int64_t n =
-          pull_items<objective>(x, entry, negatives, batch.n_negatives, step.trial_losses, model.f, open, items, loss);
+      const float user_bias = draws ? 0.0F : model.users.own.states[entry.user].bias;
+      const std::int64_t n = pull_items<objective>(x, entry, negatives, batch.n_negatives, step.trial_losses, model.f,
+                                                   user_bias, open, items, loss);
       if (n > 0) move_rows<adagrad, fixed_items>(model, entry.user, items, n, step);
     }
   }
@@ -353,6 +375,8 @@ inline SgdKernel sgd_kernel(SgdObjective objective, bool adagrad, bool with_feat
       return sgd_kernel_of<SgdObjective::bpr>(adagrad, with_features);
     case SgdObjective::warp:
       return sgd_kernel_of<SgdObjective::warp>(adagrad, with_features);
+    case SgdObjective::squared:  // which has no features
+      return adagrad ? sgd_steps<SgdObjective::squared, true, false> : sgd_steps<SgdObjective::squared, false, false>;
     default:
       return sgd_kernel_of<SgdObjective::logistic>(adagrad, with_features);
   }

@@ -129,6 +129,18 @@ class Side {
   Embeddings shared_;
 };
 
+std::vector<std::int64_t> column_counts(const CsrView& csr) {
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(csr.cols), 0);
+  for (const std::int32_t column : csr.indices) ++counts[static_cast<std::size_t>(column)];
+  return counts;
+}
+
+std::vector<std::int64_t> row_counts(const CsrView& csr) {
+  std::vector<std::int64_t> counts;
+  for (std::int64_t row = 0; row < csr.rows(); ++row) counts.push_back(csr.row_size(row));
+  return counts;
+}
+
 struct Progress {
   double loss = 0.0;
   std::int64_t n_entries = 0;
@@ -143,13 +155,18 @@ class Trainer {
         model_{users.model(), items.model(), f, padded_width(f)},
         kernel_(cpu::kernels().sgd_kernel(options.objective, options.adagrad, with_features)),
         schedule_(interactions, sgd_blocks(interactions, options.popularity_power),
-                  options.objective == SgdObjective::logistic),
+                  options.objective == SgdObjective::logistic || options.objective == SgdObjective::squared),
         weights_(std::move(weights)),
         n_threads_(with_features && options.deterministic ? 1 : resolve_threads(options.n_threads)),
         scratch_(with_features ? n_threads_ * scratch_size() : 0),
         lotteries_(static_cast<std::size_t>(schedule_.n_blocks())),
         parts_(static_cast<std::size_t>(schedule_.n_blocks() * schedule_.n_blocks())) {
-    if (options.reject_positives) seen_.emplace(interactions);
+    if (options.objective == SgdObjective::squared) {
+      share_out(model_.users.own, row_counts(interactions));
+      share_out(model_.items.own, column_counts(interactions));
+    } else if (options.reject_positives) {
+      seen_.emplace(interactions);
+    }
     if (options.objective == SgdObjective::warp) set_trial_losses(interactions.cols);
   }
 
@@ -179,6 +196,13 @@ class Trainer {
   }
 
  private:
+  // Each entry of a row applies an equal part of the row's regularization.
+  static void share_out(const cpu::SgdRows& rows, const std::vector<std::int64_t>& counts) {
+    for (std::size_t r = 0; r < counts.size(); ++r) {
+      rows.states[r].share = 1.0F / static_cast<float>(std::max<std::int64_t>(counts[r], 1));
+    }
+  }
+
   [[nodiscard]] std::int64_t scratch_size() const { return (4 + options_.n_negatives) * model_.ld; }
 
   // L(rank) after t trials, for rank = floor((n - 1) / t).
@@ -202,7 +226,9 @@ class Trainer {
     std::vector<std::int32_t> negatives(static_cast<std::size_t>(batch * options_.n_negatives));
     for (std::size_t start = 0; start < entries.size(); start += batch) {
       const auto part = entries.subspan(start, std::min<std::size_t>(batch, entries.size() - start));
-      progress.n_entries += draw_negatives(part, lottery, random, negatives.data());
+      progress.n_entries += options_.objective == SgdObjective::squared
+                                ? static_cast<std::int64_t>(part.size())
+                                : draw_negatives(part, lottery, random, negatives.data());
       progress.loss += kernel_(
           model_, {part.data(), negatives.data(), static_cast<std::int64_t>(part.size()), options_.n_negatives}, step);
     }
@@ -297,18 +323,6 @@ void check_side(const SgdSide& side, std::int64_t n, std::int64_t f, const std::
   }
 }
 
-std::vector<std::int64_t> column_counts(const CsrView& csr) {
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(csr.cols), 0);
-  for (const std::int32_t column : csr.indices) ++counts[static_cast<std::size_t>(column)];
-  return counts;
-}
-
-std::vector<std::int64_t> row_counts(const CsrView& csr) {
-  std::vector<std::int64_t> counts;
-  for (std::int64_t row = 0; row < csr.rows(); ++row) counts.push_back(csr.row_size(row));
-  return counts;
-}
-
 }  // namespace
 
 void sgd(const CsrView& interactions, const SgdOptions& options, const SgdSide& users, const SgdSide& items,
@@ -322,6 +336,10 @@ void sgd(const CsrView& interactions, const SgdOptions& options, const SgdSide& 
     throw DataError("interactions must hold at least one stored entry, got none; there is nothing to learn");
   }
   if (options.objective == SgdObjective::logistic) check_weights(interactions, "interactions");
+  if (options.objective == SgdObjective::squared) {
+    check_finite(interactions, "interactions");
+    if (has_features(users) || has_features(items)) throw ConfigError("features must not be given with squared loss");
+  }
   check_side(users, interactions.rows(), f, "user", options.warm_start);
   check_side(items, interactions.cols, f, "item", options.warm_start);
 

@@ -11,7 +11,7 @@
 namespace recsys {
 
 void solve_rows(const CsrView& histories, MatrixView<const float> factors, MatrixView<const float> prior,
-                const RowWeights& weights, std::span<const float> item_offset, MatrixView<float> out,
+                const RowWeights& weights, std::span<const float> item_offset, MatrixView<float> out, bool non_negative,
                 std::int64_t n_threads) {
   const std::int64_t f = factors.cols();
   if (f < 1) throw ShapeError("item_factors must have at least one column, got 0");
@@ -35,7 +35,8 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, Matri
                                    .factors = {factors.data(), factors.rows(), f, f},
                                    .weights = weights,
                                    .item_offset = item_offset,
-                                   .prior = {prior.data(), static_cast<std::size_t>(prior.size())}};
+                                   .prior = {prior.data(), static_cast<std::size_t>(prior.size())},
+                                   .non_negative = non_negative};
   const std::int64_t failed = detail::solve_systems(systems, plan, out.data(), f, resolve_threads(n_threads));
   if (failed < 0) return;
   throw DataError("the system of row " + std::to_string(failed) +

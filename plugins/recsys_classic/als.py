@@ -59,8 +59,6 @@ class AlsConfig(Config):
     def _features_need_a_pull(self) -> Self:
         if (self.item_features or self.user_features) and not self.regularization > 0:
             raise ValueError("features act through the regularization; expected regularization above 0 with them")
-        if (self.item_features or self.user_features) and self.unobserved_weight != 1.0:
-            raise ValueError(f"expected unobserved_weight of 1 with features, got {self.unobserved_weight:g}")
         return self
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.linalg import cho_factor, cho_solve
 
 from recsys_classic.bases import FactorRecommender
@@ -30,13 +32,31 @@ class ExplicitMfConfig(Config):
         12.0, gt=0, description="Lambda, the same for every row (not scaled by its length)."
     )
     n_iterations: Annotated[int, SearchRange(5, 30, log=True)] = Field(
-        15, ge=1, description="Iterations; each solves all users, then all items."
+        15, ge=1, description="Iterations; each solves all users, then all items, or by sgd visits all ratings."
     )
+    solver: Literal["als", "sgd"] = Field(
+        "als", description="Alternating least squares, or stochastic gradient steps, for observed ratings only."
+    )
+    learning_rate: float = Field(0.1, gt=0, description="Length of the first steps of sgd, which falls to 0.")
+    non_negative: bool = Field(False, description="Whether factors must not be negative; there are no biases then.")
     observed: Annotated[bool, SearchChoices((True, False))] = Field(
         True, description="Fit the observed ratings only, with biases; False fits all pairs, a missing one being 0."
     )
     random_state: int = Field(0, ge=0, description="Seed of the initial factors.")
     n_threads: int = Field(0, ge=0, description="Threads to train with, 0 for all.")
+
+    @model_validator(mode="after")
+    def _only_als_does_it(self) -> Self:
+        if self.solver == "sgd" and not self.observed:
+            raise ValueError("expected solver 'als' with observed=False: gradient steps do not visit all pairs")
+        if self.solver == "sgd" and self.non_negative:
+            raise ValueError("expected solver 'als' with non_negative=True")
+        return self
+
+    @property
+    def has_biases(self) -> bool:
+        """Whether ratings are predicted with biases of users and items."""
+        return self.observed and not self.non_negative
 
 
 class ExplicitMf(FactorRecommender):
@@ -52,7 +72,9 @@ class ExplicitMf(FactorRecommender):
 
     .. math:: \min_{X, Y} \lVert R - X Y^\top \rVert_F^2 + \lambda (\lVert X \rVert_F^2 + \lVert Y \rVert_F^2)
 
-    which does rank for choice.  Of a pair that occurs more than once, the last rating counts.
+    which does rank for choice.  With ``non_negative=True``, :math:`X \ge 0` and :math:`Y \ge 0`, and there are neither
+    biases nor a mean, so that a factor can be read as a topic.  Of a pair that occurs more than once, the last rating
+    counts.
 
     Parameters
     ----------
@@ -66,17 +88,22 @@ class ExplicitMf(FactorRecommender):
     item_factors_
         float32 (n_items, n_factors): *Y*.
     user_bias_, item_bias_
-        float32 (n_users,) and (n_items,): *b* and :math:`\mu + c`; None with ``observed=False``.
+        float32 (n_users,) and (n_items,): *b* and :math:`\mu + c`; None with ``observed=False`` or
+        ``non_negative=True``.
 
     Notes
     -----
-    Alternating least squares; every half of an iteration is the exact minimum of the objective given the other half, so
-    that it never rises.  A bias is solved together with its vector, as one more factor whose partner is 1.  Time an
-    iteration, f being ``n_factors``: O(nnz f\ :sup:`2` + (n_users + n_items) f\ :sup:`3`) observed, and
-    O(nnz f + (n_users + n_items) f\ :sup:`2`) over all pairs, where all rows share one matrix.
+    By alternating least squares, every half of an iteration is the exact minimum of the objective given the other half,
+    so that it never rises. ``solver="sgd"`` takes gradient steps to the same objective, O(nnz f) an iteration, after
+    which the users are solved (:func:`recsys_core.ops.explicit_mf`). A bias is solved together with its vector, as one
+    more factor whose partner is 1. Time an iteration, f being ``n_factors``: O(nnz f\ :sup:`2` + (n_users + n_items) f\
+    :sup:`3`) observed, and O(nnz f + (n_users + n_items) f\ :sup:`2`) over all pairs, where all rows share one matrix.
 
     With ``observed=False`` the product at the minimum is the singular value decomposition of *R* cut to f factors, each
     singular value less :math:`\lambda`, and not below 0.
+
+    Rows that must not be negative are solved by coordinate descent (:func:`recsys_core.ops.solve_rows`). A graph has no
+    such solve, so that with ``non_negative=True`` only known users can be asked for.
 
     Users are solved once more after the last iteration, so that a user known from training gets exactly what their
     history would get as a stranger's.  An item that is rated again counts with its last rating, and one that a history
@@ -106,6 +133,8 @@ class ExplicitMf(FactorRecommender):
     def fit_form(self, interactions: Interactions, progress: Progress) -> DotForm:
         """Alternate between users and items."""
         ratings = interactions.to_csr("last")
+        if self.config.non_negative:
+            return _fit_non_negative(ratings, self.config, progress)
         fit = _fit_observed if self.config.observed else _fit_all
         return fit(ratings, self.config, progress)
 
@@ -121,12 +150,12 @@ class ExplicitMf(FactorRecommender):
 
     @property
     def user_bias_(self) -> FloatArray | None:
-        """The users' biases, float32 (n_users,); None with ``observed=False``."""
-        return super().user_factors_[:, -1] if self.config.observed else None
+        """The users' biases, float32 (n_users,); None without biases."""
+        return super().user_factors_[:, -1] if self.config.has_biases else None
 
     @property
     def item_bias_(self) -> FloatArray | None:
-        """The items' biases, the mean rating included, float32 (n_items,); None with ``observed=False``."""
+        """The items' biases, the mean rating included, float32 (n_items,); None without biases."""
         return self._dot_form.item_bias
 
 
@@ -152,19 +181,47 @@ def _fit_observed(ratings: CSR, config: ExplicitMfConfig, progress: Progress) ->
             n_threads=config.n_threads,
         )
 
-    def form() -> DotForm:
+    def form(items: FloatArray) -> DotForm:
         item_bias = mean + items[:, -1]
         return DotForm(_with_ones(items), item_bias, solve(ratings, items), replace(fold_in, item_offset=item_bias))
 
-    items = np.zeros((ratings.shape[1], config.n_factors + 1), np.float32)
-    items[:, :-1] = _random_factors(ratings.shape[1], config)
-    item_users = ratings.T.tocsr()
-    for iteration in range(config.n_iterations):
-        items = solve(item_users, solve(ratings, items))
-        progress(iteration + 1, config.n_iterations + 1, form)
-    fitted = form()
-    progress(config.n_iterations + 1, config.n_iterations + 1)
+    total = config.n_iterations + 1
+    if config.solver == "sgd":
+        items = _items_by_sgd(ratings, mean, config, lambda done, items: progress(done, total, lambda: form(items)))
+    else:
+        items = np.zeros((ratings.shape[1], config.n_factors + 1), np.float32)
+        items[:, :-1] = _random_factors(ratings.shape[1], config)
+        item_users = ratings.T.tocsr()
+        for iteration in range(config.n_iterations):
+            items = solve(item_users, solve(ratings, items))
+            progress(iteration + 1, total, partial(form, items))
+    fitted = form(items)
+    progress(total, total)
     return fitted
+
+
+def _items_by_sgd(
+    ratings: CSR, mean: np.float32, config: ExplicitMfConfig, report: Callable[[int, FloatArray], None]
+) -> FloatArray:
+    """Item factors, the bias last, by gradient steps."""
+    centered = ratings.copy()
+    centered.data = ratings.data - mean
+    epochs = iter(range(1, config.n_iterations + 1))
+
+    def look(factors: ops.SgdFactors) -> None:
+        report(next(epochs), np.column_stack([factors.item_factors, factors.item_bias]))
+
+    fitted = ops.explicit_mf(
+        centered,
+        config.n_factors,
+        learning_rate=config.learning_rate,
+        regularization=config.regularization,
+        n_epochs=config.n_iterations,
+        random_state=config.random_state,
+        n_threads=config.n_threads,
+        validate=look,
+    )
+    return np.column_stack([fitted.item_factors, fitted.item_bias])
 
 
 def _with_ones(factors: FloatArray) -> FloatArray:
@@ -193,6 +250,37 @@ def _fit_all(ratings: CSR, config: ExplicitMfConfig, progress: Progress) -> DotF
         return DotForm(items.astype(np.float32), user_factors=users.astype(np.float32), fold_in=fold_in)
 
     items = _random_factors(ratings.shape[1], config)
+    item_users = ratings.T.tocsr()
+    for iteration in range(config.n_iterations):
+        items = solve(item_users, solve(ratings, items))
+        progress(iteration + 1, config.n_iterations + 1, form)
+    fitted = form()
+    progress(config.n_iterations + 1, config.n_iterations + 1)
+    return fitted
+
+
+def _fit_non_negative(ratings: CSR, config: ExplicitMfConfig, progress: Progress) -> DotForm:
+    """Minimize over the stored entries or over all cells, each row by coordinate descent."""
+
+    def solve(matrix: CSR, other: FloatArray) -> FloatArray:
+        ridge = np.zeros_like(other[:0]) if config.observed else other
+        return ops.solve_rows(
+            matrix,
+            other,
+            prior=_ridge(ridge.astype(np.float64), config.regularization).astype(np.float32),
+            confidence=(1.0, 0.0) if config.observed else (0.0, 0.0),
+            target=(0.0, 1.0),
+            non_negative=True,
+            n_threads=config.n_threads,
+        )
+
+    def form() -> DotForm:
+        return DotForm(items, user_factors=solve(ratings, items))
+
+    # As large as to predict the mean, since a small start would be cut to zero by the regularization.
+    mean = max(float(ratings.data.mean(dtype=np.float64)), 0.0)
+    items = np.abs(_random_factors(ratings.shape[1], config)).astype(np.float32)
+    items *= np.float32(10.0 * np.sqrt(mean))
     item_users = ratings.T.tocsr()
     for iteration in range(config.n_iterations):
         items = solve(item_users, solve(ratings, items))

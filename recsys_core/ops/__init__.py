@@ -10,6 +10,7 @@ from recsys_core.ops import cuda
 from recsys_core.ops.als import als
 from recsys_core.ops.bpr import bpr
 from recsys_core.ops.cuda_devices import CudaDevice, CudaState, cuda_state
+from recsys_core.ops.explicit_mf import explicit_mf
 from recsys_core.ops.fold_in import fold_in, solve_rows
 from recsys_core.ops.item_index import ItemIndex, topk
 from recsys_core.ops.item_item import item_item_topk
@@ -31,6 +32,7 @@ __all__ = [
     "bpr",
     "cuda",
     "cuda_state",
+    "explicit_mf",
     "fold_in",
     "isa",
     "item_item_topk",

@@ -24,6 +24,7 @@ def solve_rows(
     confidence: tuple[float, float],
     target: tuple[float, float],
     item_offset: npt.ArrayLike | None = None,
+    non_negative: bool = False,
     n_threads: int = 0,
 ) -> FloatArray:
     r"""Solve one regularized least-squares problem a row.
@@ -48,6 +49,9 @@ def solve_rows(
         :math:`(t_0, t_1)`.
     item_offset
         float32, shape (n_items,): :math:`o_i`, such as an item's mean; None means zeros.
+    non_negative
+        Whether solutions must not be negative.  Then :math:`x_u \ge 0` minimizes the quadratic function whose gradient
+        is the difference of the two sides above.
     n_threads
         Number of threads; 0 means :func:`max_threads`.  It does not change the result.
 
@@ -74,8 +78,10 @@ def solve_rows(
     ``target = (1, alpha)`` (see :func:`fold_in`); ridge regression on the stored values has ``prior = lambda I``,
     ``confidence = (1, 0)`` and ``target = (0, 1)``.
 
-    By Cholesky factorization in float32: ``n f^2 / 2 + f^3 / 6`` multiply-adds for a row of n entries.  Every sum has
-    a fixed order, so a row's solution does not depend on the other rows or on threads.
+    By Cholesky factorization in float32: ``n f^2 / 2 + f^3 / 6`` multiply-adds for a row of n entries.  With
+    `non_negative` by coordinate descent, ``f^2`` a sweep in place of ``f^3 / 6``, until no coordinate's gradient moves
+    by more than 1e-6 of the largest right side, or for 2,000 sweeps.  Every sum has a fixed order, so a row's solution
+    does not depend on the other rows or on threads.
 
     Examples
     --------
@@ -97,6 +103,7 @@ def solve_rows(
         confidence=_validate.pair(confidence, "confidence"),
         target=_validate.pair(target, "target"),
         item_offset=offset,
+        non_negative=bool(non_negative),
         n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
     )
 

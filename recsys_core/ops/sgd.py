@@ -1,4 +1,4 @@
-"""What :func:`bpr`, :func:`warp` and :func:`logistic_mf` have in common: options, result and the call of the core."""
+"""What the factorizations by gradient steps have in common: options, result and the call of the core."""
 
 from __future__ import annotations
 
@@ -106,6 +106,8 @@ class SgdFactors:
         Float32, shape (n_item_features, n_factors); None without item features.
     item_feature_bias
         Float32, shape (n_item_features,); None without item features.
+    user_bias
+        Float32, shape (n_users,), of :func:`explicit_mf`; None for the others, whose rankings it would not change.
     """
 
     user_factors: FloatArray
@@ -114,6 +116,7 @@ class SgdFactors:
     user_feature_factors: FloatArray | None = None
     item_feature_factors: FloatArray | None = None
     item_feature_bias: FloatArray | None = None
+    user_bias: FloatArray | None = None
 
     def __iter__(self) -> Iterator[FloatArray]:
         yield from (self.user_factors, self.item_factors, self.item_bias)
@@ -184,7 +187,7 @@ def train(
     interactions: CSR,
     n_factors: int,
     *,
-    objective: Literal["bpr", "warp", "logistic"],
+    objective: Literal["bpr", "warp", "logistic", "squared"],
     n_negatives: int = 1,
     value_scale: float = 1.0,
     learning_rate: float = 0.05,
@@ -227,6 +230,7 @@ def train(
         "user_feature_factors": None if of_users is None else (of_users, n_factors),
         "item_feature_factors": None if of_items is None else (of_items, n_factors),
         "item_feature_bias": None if of_items is None else (of_items,),
+        "user_bias": (n_users,) if objective == "squared" else None,
     }
     factors = _empty(shapes) if initial is None else _checked(initial, shapes)
     watch = Watch(factors, callback, validate, _validate.integer(patience, "patience", minimum=1))
@@ -235,6 +239,7 @@ def train(
         arrays,
         factors.user_factors,
         factors.item_factors,
+        unused[:, 0] if factors.user_bias is None else factors.user_bias,
         factors.item_bias,
         sides["user_features"],
         unused if factors.user_feature_factors is None else factors.user_feature_factors,
@@ -313,7 +318,8 @@ def _checked(initial: SgdFactors, shapes: dict[str, tuple[int, ...] | None]) -> 
         part = getattr(initial, name)
         if (part is None) != (shape is None):
             got = "None" if part is None else "an array"
-            raise ShapeError(f"initial.{name} must be given with features, and only with them, got {got}")
+            by = "explicit_mf" if name == "user_bias" else "features"
+            raise ShapeError(f"initial.{name} must be given with {by}, and only with them, got {got}")
         if part is not None and np.shape(part) != shape:
             raise ShapeError(f"initial.{name} must have the shape {shape}, got {np.shape(part)}")
         parts[name] = None if part is None else np.array(part, dtype=np.float32, order="C")

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from factorization_data import DIMENSIONS, long_tailed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import nnls
 
 from recsys_core import ops
 from recsys_core.errors import ConfigError, DataError, DTypeError, ShapeError
@@ -65,6 +66,47 @@ def test_fold_in_gives_training_users_their_vectors(n_factors):
         target=(1.0, 2.0),
     )
     np.testing.assert_allclose(folded, expected, atol=2e-3)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("n_factors", [1, 7, 16, 33, 65])
+@pytest.mark.parametrize("confidence", [(1.0, 0.0), (0.0, 2.0)])
+def test_non_negative_rows_are_those_of_scipy_and_meet_the_optimality_conditions(n_factors, confidence):
+    histories = long_tailed(40, 60, 500)
+    factors = item_factors_of(60, n_factors)
+    offset = np.random.default_rng(2).normal(size=60).astype(np.float32)
+    solved = ops.solve_rows(
+        histories, factors, prior=0.3 * np.eye(n_factors), confidence=confidence, target=(0.0, 1.0),
+        item_offset=offset, non_negative=True,
+    )  # fmt: skip
+    assert (solved >= 0).all()
+    assert (solved == 0).any()
+    assert (solved > 0).any()
+    Y = factors.astype(np.float64)
+    for row in range(40):
+        columns, values = histories[row].indices, histories[row].data.astype(np.float64)
+        weights = confidence[0] + confidence[1] * values
+        A = 0.3 * np.eye(n_factors) + (weights[:, None] * Y[columns]).T @ Y[columns]
+        b = Y[columns].T @ (values - offset[columns])
+        # min |L^T x - L^-1 b|, for A = L L^T, has the same minimum.
+        L = np.linalg.cholesky(A)
+        expected, _ = nnls(L.T, np.linalg.solve(L, b))
+        scale = max(np.abs(b).max(initial=0.0), 1e-3)
+        np.testing.assert_allclose(solved[row], expected, atol=2e-4 * max(1.0, np.abs(expected).max(initial=0.0)))
+        gradient = A @ solved[row] - b
+        assert (gradient > -1e-4 * scale).all()
+        assert np.abs(gradient[solved[row] > 0]).max(initial=0.0) < 1e-4 * scale
+
+
+def test_a_long_row_may_be_non_negative_too():
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(20_000, 5)).astype(np.float32)
+    row = sp.csr_matrix(rng.normal(size=(1, 20_000)).astype(np.float32) + factors[:, :1].T)
+    solved = ops.solve_rows(
+        row, factors, prior=np.eye(5), confidence=(1, 0), target=(0, 1), non_negative=True, n_threads=2
+    )
+    expected, _ = nnls(np.vstack([factors, np.eye(5)]), np.concatenate([row.toarray()[0], np.zeros(5)]))
+    np.testing.assert_allclose(solved[0], expected, atol=1e-4)
 
 
 def test_columns_may_repeat_and_come_in_any_order():

@@ -28,10 +28,13 @@ def described(n_items: int = 44, **options: int) -> Interactions:
     return interactions.with_features(goods, people, cold_items=True)
 
 
-def test_the_result_is_a_minimum_of_the_objective() -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_the_result_is_a_minimum_of_the_objective(weight: float) -> None:
     interactions = described()
     settings = {"n_factors": 3, "regularization": 2.0, "alpha": 0.7, "feature_regularization": 3.0}
-    model = Als(**settings, n_iterations=400, item_features=("block",), user_features=("town",)).fit(interactions)
+    model = Als(
+        **settings, unobserved_weight=weight, n_iterations=400, item_features=("block",), user_features=("town",)
+    ).fit(interactions)
     X, Y = (factors.astype(np.float64) for factors in (model.user_factors_, model.item_factors_))
     R = interactions.to_csr().toarray().astype(np.float64)
     had = R.sum(axis=0) > 0
@@ -43,7 +46,7 @@ def test_the_result_is_a_minimum_of_the_objective() -> None:
         np.linalg.solve(2.0 * features.T @ features + 3.0 * np.eye(5), 2.0 * features.T @ factors)
         for features, factors in ((F[had], Y[had]), (G, X))
     )
-    residual = ((1 + 0.7 * R) * (X @ Y.T - (R > 0)))[:, had]
+    residual = (np.where(R > 0, 1 + 0.7 * R, weight) * (X @ Y.T - (R > 0)))[:, had]
     scale = np.abs(residual).sum()
     assert np.abs(residual @ Y[had] + 2.0 * (X - G @ A)).max() < 1e-4 * scale
     assert np.abs(residual.T @ X + 2.0 * (Y - F @ B)[had]).max() < 1e-4 * scale

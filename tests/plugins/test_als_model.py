@@ -54,11 +54,6 @@ def test_same_seed_same_model_whatever_the_threads(ratings) -> None:
     assert np.abs(one.item_factors_ - other.item_factors_).max() > 1e-3
 
 
-def test_features_take_no_unobserved_weight() -> None:
-    with pytest.raises(ConfigError, match=r"expected unobserved_weight of 1 with features, got 0\.5"):
-        Als(item_features=["genre"], unobserved_weight=0.5)
-
-
 def test_the_tolerance_ends_the_training_early(ratings) -> None:
     seen = []
     Als(n_factors=3, regularization=1.0, n_iterations=200, tolerance=1e-3).fit(

@@ -8,7 +8,7 @@ import pytest
 
 from recsys_classic.explicit_mf import ExplicitMf
 from recsys_core import Interactions, create, runtime, save_bundle
-from recsys_core.errors import ConfigError
+from recsys_core.errors import ConfigError, DataError
 
 
 def predictions(model):
@@ -157,3 +157,56 @@ def test_similar_items_are_told_by_what_varies():
     cosine[0] = -np.inf
     alike = model.similar_items(rows.items.ids[0], k=3)
     assert alike["similar_item_id"].to_list() == rows.items.ids[np.argsort(-cosine)[:3]].to_list()
+
+
+def test_gradient_steps_lead_to_the_same_objective(ratings) -> None:
+    by_steps, exact = (
+        objective(ExplicitMf(n_factors=3, regularization=2.0, **how).fit(ratings), ratings, 2.0)
+        for how in ({"solver": "sgd", "n_iterations": 500}, {"n_iterations": 100})
+    )
+    assert by_steps < 1.02 * exact
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_non_negative_factors_meet_the_optimality_conditions(ratings, observed) -> None:
+    regularization = 1.0
+    model = ExplicitMf(
+        n_factors=4, regularization=regularization, n_iterations=300, observed=observed, non_negative=True
+    ).fit(ratings)
+    R = ratings.to_csr("last").toarray().astype(np.float64)
+    seen = ratings.to_csr("binary").toarray() > 0 if observed else np.ones_like(R, bool)
+    X, Y = model.user_factors_.astype(np.float64), model.item_factors_.astype(np.float64)
+    assert (X >= 0).all()
+    assert (Y >= 0).all()
+    assert (X == 0).any()
+    residual = (X @ Y.T - R) * seen
+    scale = np.abs(R).sum(axis=1).max()
+    for gradient, factors in ((residual @ Y + regularization * X, X), (residual.T @ X + regularization * Y, Y)):
+        assert (gradient > -1e-3 * scale).all()
+        assert np.abs(gradient[factors > 0]).max() < 1e-3 * scale
+    assert model.user_bias_ is None
+    assert model.item_bias_ is None
+
+
+def test_the_non_negative_objective_never_rises(ratings) -> None:
+    settings = {"n_factors": 4, "regularization": 1.5, "observed": False, "non_negative": True}
+    losses = [
+        objective(ExplicitMf(n_iterations=n, **settings).fit(ratings), ratings, 1.5) for n in (1, 2, 3, 5, 10, 40)
+    ]
+    assert all(later <= earlier * (1 + 1e-5) for earlier, later in itertools.pairwise(losses))
+    assert losses[-1] < losses[0]
+
+
+def test_a_stranger_is_refused_where_factors_are_not_negative(ratings, tmp_path) -> None:
+    model = create("explicit_mf", n_factors=3, regularization=1.0, non_negative=True).fit(ratings)
+    loaded = runtime.load(save_bundle(model, tmp_path / "bundle"))
+    user = ratings.users.labels(np.array([0]))[0]
+    assert loaded.recommend(user)["item_id"].to_list() == model.recommend(user)["item_id"].to_list()
+    with pytest.raises(DataError, match="answers only for users it was trained on"):
+        model.recommend(histories=[[]])
+
+
+@pytest.mark.parametrize("other", [{"observed": False}, {"non_negative": True}])
+def test_gradient_steps_are_for_observed_ratings_of_any_sign(other) -> None:
+    with pytest.raises(ConfigError, match="expected solver 'als' with"):
+        ExplicitMf(solver="sgd", **other)

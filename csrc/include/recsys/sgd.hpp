@@ -1,4 +1,4 @@
-// Matrix factorization that learns to rank by stochastic gradient descent, for three objectives.
+// Matrix factorization by stochastic gradient descent, for three objectives that rank and one that predicts.
 //
 //   score(u, i) = x_u . y_i + b_i,   x_u = p_u + sum_g F_ug v_g,   (y_i, b_i) = (q_i, c_i) + sum_g G_ig (w_g, d_g)
 //
@@ -11,6 +11,9 @@
 //             (Weston et al. 2011, section 3)
 //   logistic  -w log sigmoid(s_ui) - sum over n_negatives j of log sigmoid(-s_uj), with w the entry's value
 //             (Johnson 2014, eq. 4, the sum over unobserved pairs sampled)
+//   squared   (s_ui + a_u - r)^2, with r the entry's value and a_u a bias of users; no j, no features.  A row's
+//             regularization is shared out over its entries, so that an epoch applies it once (Koren et al. 2009, eq.
+//             5)
 //
 // Threads (Gemulla et al. 2011).  Every epoch, users and items are each dealt at random into B blocks, and the entries
 // fall into B x B cells of a user block and an item block.  Of the cells in one of B rounds no two share a user or an
@@ -48,7 +51,8 @@ struct SgdOptions {
 };
 
 // What is learned about users, or items.  `factors` [n, f] and `bias` [n] are what scores are made of; the embeddings
-// of the features, [n_features, f] and [n_features], are empty where `features` has no columns.  Users have no bias.
+// of the features, [n_features, f] and [n_features], are empty where `features` has no columns.  Users have a bias for
+// `squared` only.
 struct SgdSide {
   MatrixView<float> factors;
   std::span<float> bias;
@@ -68,10 +72,10 @@ struct SgdMonitor {
 // blocks few items to draw from, or one item most of a block's weight.
 [[nodiscard]] std::int64_t sgd_blocks(const CsrView& interactions, float popularity_power);
 
-// interactions [n_users, n_items], columns ascending; values are read for `logistic` only.  Without `warm_start`,
-// embeddings start from fill_start and biases at 0.  With item features, an item without an entry has no embedding of
-// its own and is never drawn, so that it is scored as a new item with its features would be.  Throws ConfigError, also
-// where the factors diverge; DataError for empty interactions; ShapeError.
+// interactions [n_users, n_items], columns ascending; values are read for `logistic` and `squared` only.  Without
+// `warm_start`, embeddings start from fill_start and biases at 0.  With item features, an item without an entry has no
+// embedding of its own and is never drawn, so that it is scored as a new item with its features would be.  Throws
+// ConfigError, also where the factors diverge; DataError for empty interactions; ShapeError.
 void sgd(const CsrView& interactions, const SgdOptions& options, const SgdSide& users, const SgdSide& items,
          const SgdMonitor& monitor);
 

@@ -4,9 +4,12 @@
 //
 // summed over the row's stored entries r_i.  Fold-in of implicit ALS (Hu et al. 2008, eq. 4) is P = YtY + lambda I,
 // c = (0, alpha), t = (1, alpha); ridge regression on the stored entries is P = lambda I, c = (1, 0), t = (0, 1).
+// Where x must not be negative, it is the minimum of the quadratic function whose gradient is the difference of the two
+// sides, by coordinate descent (cpu/non_negative.hpp).
 //
-// float32 throughout.  Cost per row: n f^2 / 2 + f^3 / 6 multiply-adds and O(f^2) scratch a thread.  Rows are
-// independent and every sum has a fixed order: the same bits whatever the number of threads.
+// float32 throughout.  Cost per row: n f^2 / 2 + f^3 / 6 multiply-adds, or f^2 a sweep in place of f^3 / 6, and O(f^2)
+// scratch a thread.  Rows are independent and every sum has a fixed order: the same bits whatever the number of
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +30,7 @@ struct RowWeights {
 // out [n_rows, f].  An empty row gives zeros.  Throws DataError naming the first row whose system is not positive
 // definite to float32.
 void solve_rows(const CsrView& histories, MatrixView<const float> factors, MatrixView<const float> prior,
-                const RowWeights& weights, std::span<const float> item_offset, MatrixView<float> out,
+                const RowWeights& weights, std::span<const float> item_offset, MatrixView<float> out, bool non_negative,
                 std::int64_t n_threads);
 
 // The symmetric product factors^T factors, out [f, f].  The rows are cut into at most 64 blocks by their number alone;
