@@ -214,7 +214,8 @@ inline void check_options(const SgdOptions& options, std::int64_t f) {
   if (f < 1 || f > widest) {
     throw ConfigError("n_factors must be 1 to " + std::to_string(widest) + " on a device, got " + std::to_string(f));
   }
-  if (options.objective == SgdObjective::logistic) throw ConfigError("objective must be bpr or warp on a device");
+  if (options.objective != SgdObjective::bpr && options.objective != SgdObjective::warp)
+    throw ConfigError("objective must be bpr or warp on a device");
   if (options.popularity_power != 0.0F) {
     throw ConfigError("popularity_power must be 0 on a device, where items are drawn uniformly, got " +
                       std::to_string(options.popularity_power));

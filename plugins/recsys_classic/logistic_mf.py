@@ -18,7 +18,13 @@ class LogisticMfConfig(SgdConfig):
     """Settings of :class:`LogisticMf`."""
 
     regularization: Annotated[float, SearchRange(0.01, 0.3, log=True)] = Field(
-        0.05, ge=0, description="Lambda, applied to what a step touches."
+        0.08, ge=0, description="Lambda, applied to what a step touches."
+    )
+    n_epochs: Annotated[int, SearchRange(20, 200, log=True)] = Field(
+        80, ge=1, description="Passes over the interactions."
+    )
+    popularity_power: Annotated[float, SearchRange(0.0, 0.8)] = Field(
+        0.5, ge=0, description="Items are drawn by (number of users)^power; 0 draws all alike."
     )
     alpha: Annotated[float, SearchRange(0.3, 10.0, log=True)] = Field(
         1.0, gt=0, description="Weight of an interaction against that of an item drawn for it."

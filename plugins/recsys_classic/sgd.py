@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,8 +19,6 @@ from recsys_core.types import CSR, FloatArray
 
 __all__ = ["SgdConfig", "SgdRecommender"]
 
-_UPDATE_SHARE = 20  # an update takes the n-th part of a fit's epochs
-
 
 class SgdConfig(Config):
     """Settings of :class:`SgdRecommender`."""
@@ -29,16 +27,16 @@ class SgdConfig(Config):
         64, ge=1, description="Length of a user's or an item's vector."
     )
     learning_rate: Annotated[float, SearchRange(0.01, 0.3, log=True)] = Field(
-        0.05, gt=0, description="Length of the first steps; Adagrad shortens it for each row, and it falls to 0."
+        0.2, gt=0, description="Length of the first steps; Adagrad shortens it for each row, and it falls to 0."
     )
     regularization: Annotated[float, SearchRange(0.01, 0.3, log=True)] = Field(
         0.04, ge=0, description="Lambda, applied to what a step touches."
     )
     n_epochs: Annotated[int, SearchRange(20, 200, log=True)] = Field(
-        50, ge=1, description="Passes over the interactions."
+        100, ge=1, description="Passes over the interactions."
     )
     popularity_power: Annotated[float, SearchRange(0.0, 0.8)] = Field(
-        0.5, ge=0, description="Items are drawn by (number of users)^power; 0 draws all alike."
+        0.4, ge=0, description="Items are drawn by (number of users)^power; 0 draws all alike."
     )
     item_features: tuple[str, ...] = Field(
         (), description="Columns of the item features to learn from, so that new items can be recommended."
@@ -83,10 +81,13 @@ class SgdRecommender(FactorRecommender):
     by their features alone, and ``embed_items`` gives the vectors of items that come later.
 
     ``partial_fit`` goes on from the vectors as they are, those of new users and items being random, over *all*
-    interactions for a twentieth of the epochs, at the full rate.  Items must be drawn for all users alike: after steps
-    over the new interactions alone, what is new would be scored too high for everybody.  So an update costs a twentieth
-    of a fit, and all vectors move.  It is refused with features, whose vectors a fitted model does not keep.
+    interactions for a twentieth of the epochs (warp: a fortieth), at the full rate. Items must be drawn for all users
+    alike: after steps over the new interactions alone, what is new would be scored too high for everybody. So an update
+    costs as small a part of a fit, and all vectors move. It is refused with features, whose vectors a fitted model does
+    not keep.
     """
+
+    _update_share: ClassVar[int] = 20  # an update takes the n-th part of a fit's epochs
 
     config: SgdConfig
     item_encoder_: FeatureEncoder | None
@@ -122,7 +123,7 @@ class SgdRecommender(FactorRecommender):
             )
         before = cast("DotForm", update.before.form)
         random = np.random.default_rng([settings.random_state, before.n_items])
-        options = self._options(max(1, settings.n_epochs // _UPDATE_SHARE))
+        options = self._options(max(1, settings.n_epochs // self._update_share))
         options["initial"] = SgdFactors(
             _grown(cast("FloatArray", before.user_factors), len(update.users), random),
             _grown(before.item_factors, len(update.items), random),

@@ -17,11 +17,14 @@ __all__ = ["Warp", "WarpConfig"]
 class WarpConfig(SgdConfig):
     """Settings of :class:`Warp`."""
 
+    learning_rate: Annotated[float, SearchRange(0.01, 0.3, log=True)] = Field(
+        0.03, gt=0, description="Length of the first steps; Adagrad shortens it for each row, and it falls to 0."
+    )
     regularization: Annotated[float, SearchRange(0.01, 0.5, log=True)] = Field(
-        0.1, ge=0, description="Lambda, applied to what a step touches."
+        0.08, ge=0, description="Lambda, applied to what a step touches."
     )
     popularity_power: Annotated[float, SearchRange(0.0, 0.8)] = Field(
-        0.0, ge=0, description="Items are drawn by (number of users)^power; 0 draws all alike."
+        0.2, ge=0, description="Items are drawn by (number of users)^power; 0 draws all alike."
     )
     max_trials: Annotated[int, SearchRange(5, 100, log=True)] = Field(
         30, ge=1, le=10_000, description="Most items drawn for an interaction, looking for one that scores too high."
@@ -73,6 +76,7 @@ class Warp(SgdRecommender):
 
     config_class = WarpConfig
     config: WarpConfig
+    _update_share = 40  # its steps do not shrink as margins grow; more of them, update after update, fit too closely
 
     def _train(self, interactions: Interactions, options: SgdOptions) -> SgdFactors:
         settings = self.config
