@@ -20,7 +20,7 @@ struct CgShape {
   static constexpr int widest = 512;     // factors
 
   // Blocks that a multiprocessor is to hold by registers: more would spill.
-  [[nodiscard]] static constexpr int n_blocks(int width) { return width <= 4 ? 2 : 1; }
+  [[nodiscard]] static constexpr int n_blocks(int width) { return width <= 2 ? 2 : 1; }
   // [8, padded] each: what the warps put together, and the dense part's image
   [[nodiscard]] static constexpr std::int64_t shared_bytes(int width) {
     return std::int64_t{2} * n_warps * width * warp_size * static_cast<std::int64_t>(sizeof(float));

@@ -120,9 +120,12 @@ __device__ inline void move_bias(const SgdArguments& a, std::int64_t item, float
   if (lane_index() == 0) atomicAdd(a.item_bias + item, rate * (pull - shrink));
 }
 
+// Blocks that a multiprocessor is to hold by registers: more would spill.
+[[nodiscard]] constexpr int sgd_blocks_held(int width) { return width <= 4 ? 4 : (width <= 8 ? 2 : 1); }
+
 // Takes steps for samples w, w + n_warps, ... of the epoch; `width` numbers a lane, at least f / 32.
 template <int width, SgdObjective objective>
-__global__ void __launch_bounds__(256) sgd_epoch(SgdArguments a) {
+__global__ void __launch_bounds__(256, sgd_blocks_held(width)) sgd_epoch(SgdArguments a) {
   const int lane = lane_index();
   const auto n_all = static_cast<std::uint64_t>(gridDim.x) * static_cast<std::uint64_t>(n_warps());
   double loss = 0;
