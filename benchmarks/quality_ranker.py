@@ -1,12 +1,12 @@
-"""What a second stage adds to its retriever, on MovieLens latest-small.
+"""What a second stage adds to its retriever.
 
-Run with RECSYS_DATA_DIR set to a folder that holds ml-latest-small:
+Run with RECSYS_DATA_DIR set to a folder that holds ml-latest-small and beauty-s3rec:
 
-    python benchmarks/quality_ranker.py [--seeds 1]
+    python benchmarks/quality_ranker.py [--seeds 1] [--data beauty-s3rec]
 
-The newest ten events of each user are the test part; every film that they have not had is a candidate.  The retriever
-is fitted on all of the rest, and so is the ranker, which fits a retriever of the same settings.  They are the defaults
-and a first guess: nothing was tuned.
+The newest events of each user, ten of MovieLens and one of Beauty, are the test part; every item that they have not had
+is a candidate.  The retriever is fitted on all of the rest, and so is the ranker, which fits a retriever of the same
+settings.  They are the defaults and a first guess: nothing was tuned.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from recsys_core import create, evaluate, load_dataset
 from recsys_core.data import Split, split_leave_last
 from recsys_core.metrics import compare
 
+N_TEST = {"ml-latest-small": 10, "beauty-s3rec": 1}
 RETRIEVERS = ("als", "item_knn")
 SETTINGS = {"n_candidates": 100, "target_share": 0.1, "n_epochs": 20, "patience": 3, "batch_size": 256}
 METRICS = ["ndcg", "recall"]
@@ -54,10 +55,12 @@ def main() -> None:
     parser.add_argument(
         "--validation", action="store_true", help="measure on the newest ten events of the training part"
     )
+    parser.add_argument("--data", choices=sorted(N_TEST), default="ml-latest-small")
+    parser.add_argument("--retrievers", nargs="+", default=RETRIEVERS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
-    split = split_leave_last(load_dataset("ml-latest-small"), n=10)
-    for retriever in RETRIEVERS:
+    split = split_leave_last(load_dataset(arguments.data), n=N_TEST[arguments.data])
+    for retriever in arguments.retrievers:
         found = np.mean([run(split, retriever, seed, arguments.threads) for seed in range(arguments.seeds)], axis=0)
         print(f"{retriever}: ndcg@10 {found[0]:.4f} alone, {found[1]:.4f} with the ranker, mean of {arguments.seeds}")
 

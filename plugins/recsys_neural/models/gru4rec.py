@@ -18,6 +18,9 @@ class Gru4recConfig(SequenceConfig):
 
     n_units: Annotated[int, SearchRange(64, 512, log=True)] = Field(128, ge=1, description="Length of the state.")
     n_layers: int = Field(1, ge=1, description="Recurrent layers.")
+    learning_rate: Annotated[float, SearchRange(1e-4, 1e-2, log=True)] = Field(
+        3e-3, gt=0, description="Largest step of AdamW."
+    )
 
 
 class Gru4rec(SequenceRecommender):
