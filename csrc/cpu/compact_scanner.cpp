@@ -143,7 +143,8 @@ void CompactScanner::open(std::int64_t slot) {
 void CompactScanner::close_finished(std::int64_t b) {
   const double norm = problem_.items.norm_from(b);
   const double bias = problem_.items.bias_from(b);
-  const std::int64_t budget = 1024 + 8 * problem_.k + n_scanned_ / 16;
+  // Rows that cost a fraction of scoring all items: some before any threshold is good, and a share of what is scanned.
+  const std::int64_t budget = 1024 + 8 * problem_.k + problem_.items.n_items() / 32 + n_scanned_ / 16;
   const std::size_t n_closed = std::erase_if(active_, [&](Open* open) {
     if (!problem_.shared.empty()) adopt(*open);
     if (open->threshold > minus_infinity && open->lowered > round_up(open->encoded.reach * norm) + bias) return true;
