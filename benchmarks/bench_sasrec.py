@@ -16,6 +16,7 @@ which it takes 2,048 a step, its default; the others take 128 histories, which h
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import statistics
@@ -162,7 +163,8 @@ def contend(name: str, options: argparse.Namespace) -> dict[str, float]:
     """One contender, in this process."""
     data = load_dataset("beauty-s3rec")
     split = split_leave_last(data.select(data.user_index < options.users) if options.users else data)
-    seconds, recommended = CONTENDERS[name][1](split, options.epochs, options.threads)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # some leave logs where they run
+        seconds, recommended = CONTENDERS[name][1](split, options.epochs, options.threads)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"epoch": seconds / options.epochs, "peak": peak, "ndcg": ndcg(recommended, split), "n": len(split.train)}
 
@@ -186,7 +188,7 @@ def main() -> None:
     arguments = ["--epochs", str(options.epochs), "--threads", str(options.threads), "--users", str(options.users)]
     for _ in range(options.rounds):
         for name in present:
-            child = [sys.executable, __file__, *arguments, "--contender", name]
+            child = [sys.executable, str(Path(__file__).resolve()), *arguments, "--contender", name]
             printed = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout
             results[name].append(json.loads(printed.splitlines()[-1]))
     medians = {name: statistics.median(row["epoch"] for row in rows) for name, rows in results.items()}
