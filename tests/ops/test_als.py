@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 
 import numpy as np
 import pytest
@@ -315,8 +316,13 @@ def test_ctrl_c_ends_the_fit_between_iterations():
         seen.append(iteration)
         _thread.interrupt_main()
 
-    with pytest.raises(KeyboardInterrupt):
-        ops.als(long_tailed(60, 45, 400), 4, n_iterations=1000, callback=interrupt)
+    # A run in the background of a shell has SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ops.als(long_tailed(60, 45, 400), 4, n_iterations=1000, callback=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(seen) <= 2
 
 

@@ -212,7 +212,8 @@ def without_torch() -> list[str]:
 
 @pytest.mark.parametrize("name", without_torch())
 def test_every_registered_recommender_keeps_its_promises(name, record_property):
-    report = check_recommender(name)
+    # slim warns that its default outweighs the few events of some checks, and warnings are errors here.
+    report = check_recommender(name, settings={"l1": 0.1} if name == "slim" else None)
     record_property("n_checks", report.n_checks)
     record_property("not_applicable", [result.name for result in report.not_applicable])
     assert report.passed, str(report)
