@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from recsys_core.types import CSR, FloatArray
 __all__ = ["ExplicitMf", "ExplicitMfConfig"]
 
 Float64Array = npt.NDArray[np.float64]
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 
 class ExplicitMfConfig(Config):
@@ -185,16 +186,30 @@ def _fit_observed(ratings: CSR, config: ExplicitMfConfig, progress: Progress) ->
         item_bias = mean + items[:, -1]
         return DotForm(_with_ones(items), item_bias, solve(ratings, items), replace(fold_in, item_offset=item_bias))
 
-    total = config.n_iterations + 1
-    if config.solver == "sgd":
-        items = _items_by_sgd(ratings, mean, config, lambda done, items: progress(done, total, lambda: form(items)))
-    else:
+    if config.solver == "als":
         items = np.zeros((ratings.shape[1], config.n_factors + 1), np.float32)
         items[:, :-1] = _random_factors(ratings.shape[1], config)
-        item_users = ratings.T.tocsr()
-        for iteration in range(config.n_iterations):
-            items = solve(item_users, solve(ratings, items))
-            progress(iteration + 1, total, partial(form, items))
+        return _alternate(ratings, items, solve, form, config, progress)
+    total = config.n_iterations + 1
+    fitted = form(_items_by_sgd(ratings, mean, config, lambda done, items: progress(done, total, partial(form, items))))
+    progress(total, total)
+    return fitted
+
+
+def _alternate(
+    ratings: CSR,
+    items: npt.NDArray[_Float],
+    solve: Callable[[CSR, npt.NDArray[_Float]], npt.NDArray[_Float]],
+    form: Callable[[npt.NDArray[_Float]], DotForm],
+    config: ExplicitMfConfig,
+    progress: Progress,
+) -> DotForm:
+    """Solve for the users and for the items in turn, from these items on."""
+    item_users = ratings.T.tocsr()
+    total = config.n_iterations + 1
+    for iteration in range(config.n_iterations):
+        items = solve(item_users, solve(ratings, items))
+        progress(iteration + 1, total, partial(form, items))
     fitted = form(items)
     progress(total, total)
     return fitted
@@ -238,7 +253,7 @@ def _fit_all(ratings: CSR, config: ExplicitMfConfig, progress: Progress) -> DotF
         right = np.asarray(matrix @ other)
         return np.asarray(cho_solve(cho_factor(_ridge(other, config.regularization)), right.T).T)
 
-    def form() -> DotForm:
+    def form(items: Float64Array) -> DotForm:
         fold_in = FoldIn(
             _ridge(items, config.regularization).astype(np.float32),
             confidence=(0.0, 0.0),
@@ -249,14 +264,7 @@ def _fit_all(ratings: CSR, config: ExplicitMfConfig, progress: Progress) -> DotF
         users = solve(ratings, items)
         return DotForm(items.astype(np.float32), user_factors=users.astype(np.float32), fold_in=fold_in)
 
-    items = _random_factors(ratings.shape[1], config)
-    item_users = ratings.T.tocsr()
-    for iteration in range(config.n_iterations):
-        items = solve(item_users, solve(ratings, items))
-        progress(iteration + 1, config.n_iterations + 1, form)
-    fitted = form()
-    progress(config.n_iterations + 1, config.n_iterations + 1)
-    return fitted
+    return _alternate(ratings, _random_factors(ratings.shape[1], config), solve, form, config, progress)
 
 
 def _fit_non_negative(ratings: CSR, config: ExplicitMfConfig, progress: Progress) -> DotForm:
@@ -274,20 +282,14 @@ def _fit_non_negative(ratings: CSR, config: ExplicitMfConfig, progress: Progress
             n_threads=config.n_threads,
         )
 
-    def form() -> DotForm:
+    def form(items: FloatArray) -> DotForm:
         return DotForm(items, user_factors=solve(ratings, items))
 
     # As large as to predict the mean, since a small start would be cut to zero by the regularization.
     mean = max(float(ratings.data.mean(dtype=np.float64)), 0.0)
     items = np.abs(_random_factors(ratings.shape[1], config)).astype(np.float32)
     items *= np.float32(10.0 * np.sqrt(mean))
-    item_users = ratings.T.tocsr()
-    for iteration in range(config.n_iterations):
-        items = solve(item_users, solve(ratings, items))
-        progress(iteration + 1, config.n_iterations + 1, form)
-    fitted = form()
-    progress(config.n_iterations + 1, config.n_iterations + 1)
-    return fitted
+    return _alternate(ratings, items, solve, form, config, progress)
 
 
 def _ridge(factors: Float64Array, regularization: float) -> Float64Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -143,7 +144,7 @@ class Ranker(DescribedRecommender):
         validate = None
         if n_held_out:
             held = CandidateBatches(lists.rows(held_out), **sizes)
-            validate = lambda: _ndcg(objective, held, trainer.device)  # noqa: E731
+            validate = partial(_ndcg, objective, held, trainer.device)
         result = trainer.fit(
             objective,
             CandidateBatches(lists.rows(training), **sizes),
