@@ -29,9 +29,12 @@ __all__ = [
     "is_sparse",
     "matrix",
     "number",
+    "one_of",
     "pair",
+    "positive",
     "random_seed",
     "unique_csr_arrays",
+    "unobserved_weight",
     "vector",
 ]
 
@@ -85,6 +88,29 @@ def number(value: SupportsFloat, name: str, *, minimum: float = -math.inf) -> fl
     if abs(real) > _MAX_FLOAT32:
         raise ConfigError(f"{limit}, got {real:g}")
     return real
+
+
+def positive(value: SupportsFloat, name: str) -> float:
+    """Return `value` as a float above 0, likewise."""
+    real = number(value, name)
+    if real <= 0.0:
+        raise ConfigError(f"{name} must be above 0, got {real:g}")
+    return real
+
+
+def unobserved_weight(value: SupportsFloat) -> float:
+    """Return the confidence of the cells that are not stored, in [0, 1]."""
+    weight = number(value, "unobserved_weight", minimum=0.0)
+    if weight > 1.0:
+        raise ConfigError(f"unobserved_weight must be at most 1, the least weight of a stored entry, got {weight:g}")
+    return weight
+
+
+def one_of(value: str, name: str, known: tuple[str, ...]) -> str:
+    """Return `value` where it is one of `known`."""
+    if value not in known:
+        raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    return value
 
 
 def pair(value: tuple[float, float], name: str) -> tuple[float, float]:

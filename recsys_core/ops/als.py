@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recsys_core import _core
-from recsys_core.errors import ConfigError, DataError, ShapeError
+from recsys_core.errors import DataError, ShapeError
 from recsys_core.ops import _validate, cuda_als
 from recsys_core.ops.cuda_devices import chosen_device
 
@@ -177,8 +177,7 @@ def als(
            [1, 1, 0, 0],
            [0, 0, 1, 1]])
     """
-    if solver not in _SOLVERS:
-        raise ConfigError(f"solver must be one of {', '.join(_SOLVERS)}, got {solver!r}")
+    _validate.one_of(solver, "solver", _SOLVERS)
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     factors = _make_factors((len(arrays[0]) - 1, arrays[3]), _integer(n_factors, "n_factors"), start)
     watch = None if validate is None else _BestSoFar(factors, validate, _integer(patience, "patience"), callback)
@@ -205,16 +204,13 @@ def als(
         found = factors if watch is None else watch.best
         _warn_of_collapse(found[1], regularization)
         return found
-    weight = _validate.number(unobserved_weight, "unobserved_weight", minimum=0.0)
-    if weight > 1.0:
-        raise ConfigError(f"unobserved_weight must be at most 1, the least weight of a stored entry, got {weight:g}")
     _core.als(
         arrays,
         *factors,
         regularization=_validate.number(regularization, "regularization", minimum=0.0),
         regularization_exponent=_validate.number(regularization_exponent, "regularization_exponent", minimum=0.0),
         alpha=_validate.number(alpha, "alpha", minimum=0.0),
-        unobserved_weight=weight,
+        unobserved_weight=_validate.unobserved_weight(unobserved_weight),
         n_iterations=_integer(n_iterations, "n_iterations"),
         solver=solver,
         n_cg_steps=_integer(n_cg_steps, "n_cg_steps"),

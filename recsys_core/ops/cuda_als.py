@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from recsys_core.errors import ConfigError, ShapeError
+from recsys_core.errors import ShapeError
 from recsys_core.ops import _validate
 from recsys_core.ops.cuda_arrays import device_matrix, place_of
 from recsys_core.ops.cuda_devices import cuda_module
-from recsys_core.ops.sgd import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,10 +139,8 @@ def fit(
     stream: int = 0,
 ) -> _Factors:
     """Check the settings and train; `callback` is given the factors too, as they lie on the device."""
-    one_of(solver, "solver", ("auto", "cholesky", "cg"))
-    weight = _validate.number(unobserved_weight, "unobserved_weight", minimum=0.0)
-    if weight > 1.0:
-        raise ConfigError(f"unobserved_weight must be at most 1, the least weight of a stored entry, got {weight:g}")
+    _validate.one_of(solver, "solver", ("auto", "cholesky", "cg"))
+    weight = _validate.unobserved_weight(unobserved_weight)
     if start is not None and len(start) != 2:
         raise ShapeError(f"start must be a pair (user_factors, item_factors), got {len(start)} parts")
     place = place_of(device, stream)

@@ -10,7 +10,7 @@ from recsys_core.errors import ConfigError, DTypeError
 from recsys_core.ops import _validate
 from recsys_core.ops.cuda_arrays import device_matrix, device_vector, place_of
 from recsys_core.ops.cuda_devices import cuda_module
-from recsys_core.ops.sgd import SgdFactors, SgdOptions, Watch, one_of
+from recsys_core.ops.sgd import SgdFactors, SgdOptions, Watch, trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,11 +121,6 @@ def warp(
     return _train(interactions, n_factors, "warp", trials(max_trials), device, stream, options)
 
 
-def trials(max_trials: int) -> int:
-    """Return the number of draws for an entry, checked."""
-    return _validate.integer(max_trials, "max_trials", minimum=1, maximum=2**20)
-
-
 def train_to_host(
     interactions: CSR,
     n_factors: int,
@@ -172,9 +167,7 @@ def _train(
     if unknown:
         raise TypeError(f"{objective}() got an unexpected keyword argument {min(unknown)!r}")
     callback = options.get("callback")
-    rate = _validate.number(options.get("learning_rate", 0.05), "learning_rate")
-    if rate <= 0.0:
-        raise ConfigError(f"learning_rate must be above 0, got {rate:g}")
+    rate = _validate.positive(options.get("learning_rate", 0.05), "learning_rate")
     place = place_of(device, stream)
     return cast(
         "_Factors",
@@ -182,8 +175,9 @@ def _train(
             _validate.unique_csr_arrays(interactions, "interactions"),
             _validate.integer(n_factors, "n_factors", minimum=1),
             objective=objective,
-            adagrad=one_of(options.get("optimizer", "adagrad"), "optimizer", ("adagrad", "sgd")) == "adagrad",
-            linear_decay=one_of(options.get("schedule", "linear"), "schedule", ("linear", "constant")) == "linear",
+            adagrad=_validate.one_of(options.get("optimizer", "adagrad"), "optimizer", ("adagrad", "sgd")) == "adagrad",
+            linear_decay=_validate.one_of(options.get("schedule", "linear"), "schedule", ("linear", "constant"))
+            == "linear",
             learning_rate=rate,
             regularization=_validate.number(options.get("regularization", 0.001), "regularization", minimum=0.0),
             n_epochs=_validate.integer(options.get("n_epochs", 50), "n_epochs", minimum=1),

@@ -208,11 +208,9 @@ def train(
     patience: int = 5,
 ) -> SgdFactors:
     """Check the options, make or copy the arrays and train them in place."""
-    rate = _validate.number(learning_rate, "learning_rate")
-    if rate <= 0.0:
-        raise ConfigError(f"learning_rate must be above 0, got {rate:g}")
-    one_of(optimizer, "optimizer", _OPTIMIZERS)
-    one_of(schedule, "schedule", _SCHEDULES)
+    rate = _validate.positive(learning_rate, "learning_rate")
+    _validate.one_of(optimizer, "optimizer", _OPTIMIZERS)
+    _validate.one_of(schedule, "schedule", _SCHEDULES)
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     if value_scale != 1.0:
         arrays = (*arrays[:2], arrays[2] * np.float32(value_scale), arrays[3])
@@ -296,11 +294,9 @@ class Watch:
         return stop or epoch - self._best_epoch >= self._patience
 
 
-def one_of(value: str, name: str, known: tuple[str, ...]) -> str:
-    """Return `value` where it is one of `known`."""
-    if value not in known:
-        raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    return value
+def trials(max_trials: int) -> int:
+    """Return the number of draws of WARP for an entry, checked."""
+    return _validate.integer(max_trials, "max_trials", minimum=1, maximum=2**20)
 
 
 def _empty(shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:

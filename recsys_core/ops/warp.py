@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from recsys_core.ops import cuda_sgd
 from recsys_core.ops.cuda_devices import chosen_device
-from recsys_core.ops.sgd import SgdFactors, SgdOptions, train
+from recsys_core.ops.sgd import SgdFactors, SgdOptions, train, trials
 
 if TYPE_CHECKING:
     from recsys_core.types import CSR
@@ -89,7 +89,7 @@ def warp(
            [0, 1],
            [2, 3]])
     """
-    n_trials = cuda_sgd.trials(max_trials)
+    n_trials = trials(max_trials)
     if chosen_device(device) is not None:
         return cuda_sgd.train_to_host(interactions, n_factors, "warp", n_trials, device, options)
     return train(interactions, n_factors, objective="warp", n_negatives=n_trials, **options)
