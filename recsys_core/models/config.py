@@ -71,5 +71,9 @@ def _line(owner: str, config_class: type[Config], fault: Any) -> str:
         return f"{owner} has no setting {name!r}; expected one of {', '.join(known) or '(none)'}; {remedy}"
     field = config_class.model_fields.get(name.split(".")[0])
     default = "" if field is None or field.is_required() else f"; the default is {field.default!r}"
-    message = fault["msg"][0].lower() + fault["msg"][1:]
+    # What a validator raised is a sentence of its author's, to which pydantic adds the kind of exception.
+    message = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else fault["msg"]
+    message = message[:1].lower() + message[1:]
+    if not name:
+        return f"{owner}: {message}"
     return f"{owner}.{name}: {message}; got {fault['input']!r}{default}"

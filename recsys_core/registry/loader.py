@@ -25,11 +25,11 @@ from recsys_core.registry.specs import API_VERSION, OLDEST_API_VERSION, Spec
 
 __all__ = [
     "PluginRecord",
+    "faults_of_environment",
     "installed_entry_points",
     "load_plugin",
     "normalized",
     "selected_by_environment",
-    "unknown_in_environment",
 ]
 
 
@@ -90,11 +90,15 @@ def selected_by_environment(point: EntryPoint) -> bool:
     return bool(names & allowed) if allowed or not denied else True
 
 
-def unknown_in_environment(points: Iterable[EntryPoint]) -> list[str]:
-    """The names in ``RECSYS_PLUGINS`` that none of these plugins has."""
+def faults_of_environment(points: Iterable[EntryPoint]) -> list[str]:
+    """A sentence for each name in ``RECSYS_PLUGINS`` that none of these plugins has."""
     known = set().union(*map(_names, points))
     words = [word.removeprefix("-") for word in _environment_words() or ()]
-    return [word for word in words if normalized(word) not in known]
+    return [
+        f"RECSYS_PLUGINS names {word!r}, which no installed plugin is called."
+        for word in words
+        if normalized(word) not in known
+    ]
 
 
 def _environment_words() -> list[str] | None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 from recsys_core.errors import ConfigError, PluginError, UnknownModelError
 from recsys_core.registry.loader import (
     PluginRecord,
+    faults_of_environment,
     installed_entry_points,
     load_plugin,
     normalized,
-    unknown_in_environment,
 )
 from recsys_core.registry.specs import Spec, resolve
 
@@ -101,14 +101,14 @@ class Registry:
     ----------
     plugins
         One :class:`PluginRecord` an entry point, failed and disabled ones included.
-    unknown
-        Names in ``RECSYS_PLUGINS`` that no entry point has.
+    environment_faults
+        A sentence for each name in ``RECSYS_PLUGINS`` that no entry point has.
     """
 
     def __init__(self, points: Iterable[EntryPoint] | None = None) -> None:
         chosen = installed_entry_points() if points is None else list(points)
         self.plugins: list[PluginRecord] = [load_plugin(point) for point in chosen]
-        self.unknown: list[str] = unknown_in_environment(chosen)
+        self.environment_faults: list[str] = faults_of_environment(chosen)
 
     def entries(self, kind: str = "recommender", pattern: str = "*") -> list[Entry]:
         """Entries of one kind whose name matches a shell pattern, sorted by name, then distribution."""
@@ -161,9 +161,7 @@ class Registry:
             message += f" These plugins failed to load: {'; '.join(failed)}."
         if disabled:
             message += f" RECSYS_PLUGINS disables these plugins: {', '.join(disabled)}."
-        if self.unknown:
-            message += f" RECSYS_PLUGINS names {', '.join(self.unknown)}, which no installed plugin is called."
-        return message
+        return " ".join([message, *self.environment_faults])
 
 
 def _collision(found: list[Entry]) -> str:

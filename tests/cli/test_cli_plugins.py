@@ -59,7 +59,7 @@ def test_a_name_that_no_plugin_has_is_told(recsys_process) -> None:
         told = recsys_process(*command, RECSYS_PLUGINS="clasic,datasets").stderr
         assert "RECSYS_PLUGINS names 'clasic', which no installed plugin is called" in told
     told = recsys_process("models", "show", "als", code=4, RECSYS_PLUGINS="clasic").stderr
-    assert "RECSYS_PLUGINS names clasic, which no installed plugin is called." in told
+    assert "RECSYS_PLUGINS names 'clasic', which no installed plugin is called." in told
 
 
 def test_a_broken_plugin_is_listed_and_hurts_nobody(recsys_process, broken: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from recsys_core import Config, Interactions, Recommender, StaticForm
 from recsys_core.errors import ConfigError, DTypeError, NotFittedError, PluginError, ShapeError
@@ -183,6 +183,36 @@ def test_strings_are_read_as_numbers():
 def test_the_config_names_itself_where_no_model_is_given():
     with pytest.raises(ConfigError, match="ShelfConfig has no setting 'x'"):
         build_config(ShelfConfig, {"x": 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_factors": 7}, "Halves.n_factors: expected an even number; got 7; the default is 2"),
+        ({"n_factors": 6, "n_heads": 4}, "Halves: n_heads has to divide n_factors"),
+    ],
+)
+def test_what_a_validator_raises_is_told_in_its_words(settings, message):
+    class Halves(Config):
+        n_factors: int = 2
+        n_heads: int = 1
+
+        @field_validator("n_factors")
+        @classmethod
+        def _even(cls, value):
+            if value % 2:
+                raise ValueError("expected an even number")
+            return value
+
+        @model_validator(mode="after")
+        def _divides(self):
+            if self.n_factors % self.n_heads:
+                raise ValueError("n_heads has to divide n_factors")
+            return self
+
+    with pytest.raises(ConfigError) as caught:
+        build_config(Halves, settings)
+    assert str(caught.value) == message
 
 
 def test_a_default_out_of_range_is_an_error_too():

@@ -60,8 +60,8 @@ def models_list(
         disabled = [plugin.name for plugin in registry.plugins if plugin.status == "disabled"]
         if disabled:
             out.note(f"RECSYS_PLUGINS disables these plugins: {', '.join(disabled)}.")
-    for name in registry.unknown:
-        out.warn(f"RECSYS_PLUGINS names {name!r}, which no installed plugin is called; see `recsys plugins list`.")
+    for fault in registry.environment_faults:
+        out.warn(f"{fault} See `recsys plugins list`.")
     for plugin in registry.plugins:
         if plugin.status == "failed":
             out.warn(f"plugin {plugin.name} failed to load: {plugin.error} See `recsys plugins list`.")

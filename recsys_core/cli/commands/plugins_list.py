@@ -63,8 +63,8 @@ def plugins_list(
         )
     else:
         out.note("No plugin is installed.")
-    for name in registry.unknown:
-        out.warn(f"RECSYS_PLUGINS names {name!r}, which no installed plugin is called.")
+    for fault in registry.environment_faults:
+        out.warn(fault)
     for record in records:
         for line in record.refused:
             out.text(f"{record.name}: refused {line}")
