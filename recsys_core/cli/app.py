@@ -18,6 +18,7 @@ _COMMANDS: Final = (
     "compare",
     "tune",
     "recommend",
+    "explain",
     "export",
     "data_audit",
     "data_split",

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, ShapeError, UnknownIdError
 from recsys_core.models.arrays import pattern, positions, require_csr
+from recsys_core.models.explanation import explain_history
 from recsys_core.models.filters import Filters
 from recsys_core.models.forms import DotForm, Form, PairForm, StaticForm
 from recsys_core.models.query import OnUnknown, as_ids, check_one_given, resolve_items, resolve_query
@@ -177,7 +178,7 @@ class FittedModel:
             ``indices`` int64 and ``scores`` float32, both (n_queries, k), padded with -1 and ``-inf``.
         """
         check_one_given(user_index, histories)
-        _check_k(k)
+        _check_at_least_one(k, "k")
         n_items = len(self.items)
         if user_index is not None:
             user_index = positions(user_index, "user_index", len(self.users))
@@ -230,14 +231,82 @@ class FittedModel:
         DataError
             The model gives one score an item and so relates no two of them.
         """
-        _check_k(k)
+        _check_at_least_one(k, "k")
         labels = as_ids(item_ids)
-        item_index = self.items.index_of(labels)
-        if (item_index < 0).any():
-            missing = labels.filter(pl.Series(item_index < 0))
-            raise UnknownIdError(f"item_ids: unknown item {missing[0]!r} ({len(missing)} unknown in all).")
-        table = self._label(labels, self.form.similar(item_index, k, n_threads))
+        table = self._label(labels, self.form.similar(self._known_items(labels), k, n_threads))
         return table.rename({"item_id": "similar_item_id"}).rename({"user_id": "item_id"})
+
+    def explain(
+        self,
+        users: Any = None,
+        *,
+        histories: Any = None,
+        item_ids: Any = None,
+        k: int = 10,
+        n_reasons: int = 3,
+        on_unknown: OnUnknown = "raise",
+        n_threads: int = 0,
+    ) -> pl.DataFrame:
+        """Say which items of a history recommendations rest on.
+
+        Parameters
+        ----------
+        users, histories
+            As in :meth:`recommend`.  A known user is explained by what they had in training.
+        item_ids
+            One item id or a sequence of them, to explain to everybody asked about; None explains what they are
+            recommended.
+        k
+            How many of those, at least 1.
+        n_reasons
+            Items of the history to name for each, at most; at least 1.
+        on_unknown
+            As in :meth:`recommend`; a fallback has no reasons and no rows.
+        n_threads
+            Threads to use, 0 for all.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``user_id, item_id, score, reason_item_id, contribution, rank``.  The contribution is what the score would
+            lose if the reason had never happened, the largest first, rank from 1; one below 0 speaks against the item,
+            and what changes nothing is no reason.  The score is the history's, which for a known user may differ from
+            that of the vector that was learned.
+
+        Raises
+        ------
+        UnknownIdError
+            An id is unknown.
+        DataError
+            The model does not score from histories, or gives everybody the same scores.
+
+        Notes
+        -----
+        Costs one query more than a history has distinct items; see :mod:`recsys_core.models.explanation`.
+        """
+        _check_at_least_one(k, "k")
+        _check_at_least_one(n_reasons, "n_reasons")
+        if isinstance(self.form, StaticForm) or not self.form.accepts_histories:
+            raise DataError(
+                f"explain: expected a model whose scores depend on a history, got {self.provenance.name or 'another'}; "
+                "use one that `recsys models list` shows with histories."
+            )
+        query = resolve_query(self.users, self.items, users, histories, on_unknown, self._default_weight)
+        asked = query.histories if query.user_index is None else self.histories.rows(query.user_index)
+        assert asked is not None
+        if item_ids is None:
+            ranking = self.recommend_indices(query.user_index, histories=query.histories, k=k, n_threads=n_threads)
+            wanted = list(ranking.indices)
+        else:
+            wanted = [self._known_items(as_ids(item_ids).unique(maintain_order=True))] * len(asked)
+        labels = query.labels.filter(pl.Series(~query.fallback))
+        # An asker without a history or items gives a table without rows, and so does the one that gives the schema.
+        nobody, nothing = Histories.from_lists([[]]), np.zeros(0, np.int64)
+        tables = [explain_history(self, nobody, nothing, n_reasons).select(labels[:0].alias("user_id"), pl.all())]
+        for row, item_index in enumerate(wanted):
+            table = explain_history(self, asked.rows([row]), item_index[item_index >= 0], n_reasons, n_threads)
+            tables.append(table.select(pl.lit(labels[row], labels.dtype).alias("user_id"), pl.all()))
+        return pl.concat(tables)
 
     def _rank(
         self,
@@ -261,6 +330,13 @@ class FittedModel:
         counts = np.bincount(self.histories.indices, minlength=len(self.items))
         return StaticForm(counts.astype(np.float32))
 
+    def _known_items(self, labels: pl.Series) -> IndexArray:
+        index = self.items.index_of(labels)
+        if (index < 0).any():
+            missing = labels.filter(pl.Series(index < 0))
+            raise UnknownIdError(f"item_ids: unknown item {missing[0]!r} ({len(missing)} unknown in all).")
+        return index
+
     def _label(self, labels: pl.Series, ranking: Ranking) -> pl.DataFrame:
         row, column = np.nonzero(ranking.indices >= 0)
         return pl.DataFrame(
@@ -281,9 +357,9 @@ class FittedModel:
             )
 
 
-def _check_k(k: Any) -> None:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ConfigError(f"k: expected an integer of at least 1, got {k!r}.")
+def _check_at_least_one(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ConfigError(f"{name}: expected an integer of at least 1, got {value!r}.")
 
 
 def _interleaved(ranking: Ranking, popular: Ranking, fallback: npt.NDArray[np.bool_]) -> Ranking:

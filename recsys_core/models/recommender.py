@@ -259,6 +259,10 @@ class Recommender(ABC):
         """Items most alike; see :meth:`FittedModel.similar_items`."""
         return self.fitted.similar_items(item_ids, k, **options)
 
+    def explain(self, users: Any = None, **options: Any) -> pl.DataFrame:
+        """What recommendations rest on; see :meth:`FittedModel.explain`."""
+        return self.fitted.explain(users, **options)
+
     def __repr__(self) -> str:
         changed = self.config.model_dump(exclude_defaults=True)
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"

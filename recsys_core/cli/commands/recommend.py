@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsys_core.cli.command import command
+from recsys_core.cli.ids import ids_of, listed
 from recsys_core.cli.output import Output
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from recsys_core.data import IdMap
 
 __all__ = ["register", "with_features"]
 
@@ -86,16 +84,16 @@ def recommend(
         raise ConfigError(f"expected either --user or --history, got {given}; give one of the two.")
     model = load(bundle, backend=backend.value, n_threads=threads)
     asked: dict[str, Any] = (
-        {"users": _ids(user, model.users, "--user")}
+        {"users": ids_of(user, model.users, "--user")}
         if user
-        else {"histories": [_ids(_listed(row), model.items, "--history") for row in history or ()]}
+        else {"histories": [ids_of(listed(row), model.items, "--history") for row in history or ()]}
     )
     table = model.recommend(
         **asked,
         k=k,
         filter_seen=filter_seen,
-        allow=None if allow is None else _ids(_listed(allow), model.items, "--allow"),
-        deny=None if deny is None else _ids(_listed(deny), model.items, "--deny"),
+        allow=None if allow is None else ids_of(listed(allow), model.items, "--allow"),
+        deny=None if deny is None else ids_of(listed(deny), model.items, "--deny"),
         on_unknown=on_unknown.value,
         n_threads=threads,
     )
@@ -144,25 +142,3 @@ def with_features(table: pl.DataFrame, features: pl.DataFrame | None, names: lis
     chosen = names or [name for name in there if features[name].dtype == pl.String][:2]
     joined = table.join(features.select("item_id", *chosen), on="item_id", how="left", maintain_order="left")
     return joined.select([*order, *chosen])
-
-
-def _listed(text: str) -> list[str]:
-    """The ids of a list; one that has a comma is written in double quotes, as in CSV."""
-    rows = csv.reader([text], skipinitialspace=True)
-    return [word for word in (part.strip() for row in rows for part in row) if word]
-
-
-def _ids(words: list[str] | None, ids: IdMap, option: str) -> list[Any]:
-    """Words as ids of the type that the bundle's ids have."""
-    import datetime as dt
-
-    from recsys_core.errors import DataError
-
-    convert: Any = str if ids.dtype == "string" else dt.date.fromisoformat if ids.dtype == "date" else int
-    converted = []
-    for word in words or ():
-        try:
-            converted.append(convert(word))
-        except ValueError:
-            raise DataError(f"{option}: expected ids of type {ids.dtype}, as in the bundle, got {word!r}.") from None
-    return converted

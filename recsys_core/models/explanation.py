@@ -1,0 +1,127 @@
+"""Which items of a history a recommendation rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recsys_core.data import Histories
+from recsys_core.models.forms import PairForm
+from recsys_core.types import FloatArray, IndexArray
+
+if TYPE_CHECKING:
+    from recsys_core.models.fitted import FittedModel
+
+__all__ = ["Scorer", "contributions", "explain_history"]
+
+Scorer: TypeAlias = Callable[[Histories], FloatArray]
+"""Gives the scores of some fixed items after each of some histories, float32 (n_histories, n_items)."""
+
+# Entries of the shortened histories that are looked at at a time: some 64 MB of working memory.
+_HELD_ENTRIES = 1 << 22
+
+
+def contributions(history: Histories, score: Scorer) -> tuple[IndexArray, FloatArray, FloatArray]:
+    r"""What each item of a history adds to the scores of others.
+
+    The contribution of item *j* to the score of item *i* is :math:`s_i(h) - s_i(h \setminus j)`: how much lower *i*
+    would be if *j* had never happened, as often as it did.  That asks nothing of a model but that it answers
+    histories, and it says what the model does, where the likeness of two vectors or a weight of attention only suggests
+    it.  For scores that are sums over the history, such as those of item-to-item weights, the contributions add up to
+    the score.  For others they do not: of two items that say the same, neither is missed when it alone is gone.
+
+    Parameters
+    ----------
+    history
+        One row.
+    score
+        Asks the model.
+
+    Returns
+    -------
+    reasons
+        int64 (n_reasons,), the distinct items of the history, ascending.
+    contributions
+        float32 (n_reasons, n_items).
+    scores
+        float32 (n_items,), after the whole history.
+
+    Notes
+    -----
+    One query more than the history has distinct items.
+    """
+    reasons, which = np.unique(history.indices.astype(np.int64), return_inverse=True)
+    whole = score(history)
+    without = [score(part) for part in _without_each(history, which, len(reasons))]
+    return reasons, whole - np.concatenate([whole[:0], *without]), whole[0]
+
+
+def explain_history(
+    model: FittedModel, history: Histories, item_index: IndexArray, n_reasons: int, n_threads: int = 0
+) -> pl.DataFrame:
+    """The reasons for some items to one who asks, as a table.
+
+    Parameters
+    ----------
+    model
+        Answers histories.
+    history
+        One row.
+    item_index
+        int64, distinct positions of the items to explain.
+    n_reasons
+        Reasons an item, at most.
+    n_threads
+        Threads to use, 0 for all.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``item_id, score, reason_item_id, contribution, rank``; the reasons of an item from the largest contribution
+        to the smallest, among equal ones that of the lower item index first.
+    """
+    reasons, added, scores = contributions(history, lambda rows: _scores(model, rows, item_index, n_threads))
+    # What changes nothing sorts last and is no reason.
+    order = np.argsort(np.where(added == 0, np.inf, -added), axis=0, kind="stable")[:n_reasons].T
+    column, place = np.nonzero(added[order, np.arange(len(item_index))[:, None]])
+    reason = order[column, place]
+    return pl.DataFrame(
+        {
+            "item_id": model.items.labels(item_index[column]),
+            "score": scores[column],
+            "reason_item_id": model.items.labels(reasons[reason]),
+            "contribution": added[reason, column],
+            "rank": place.astype(np.int32) + 1,
+        }
+    )
+
+
+def _without_each(history: Histories, which: npt.NDArray[np.intp], n_reasons: int) -> Iterator[Histories]:
+    """The history without each of its distinct items in turn, some at a time."""
+    step = max(1, _HELD_ENTRIES // max(1, len(which)))
+    for start in range(0, n_reasons, step):
+        kept = which != np.arange(start, min(start + step, n_reasons))[:, None]
+        entry = np.nonzero(kept)[1]
+        indptr = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+        yield Histories(indptr, history.indices[entry], history.weights[entry])
+
+
+def _scores(model: FittedModel, histories: Histories, item_index: IndexArray, n_threads: int) -> FloatArray:
+    """Scores of distinct items after each history, by asking for the best of them alone."""
+    scores = np.empty((len(histories), len(item_index)), np.float32)
+    # A second stage scores no more items than its retriever finds.
+    form = model.form
+    step = form.n_candidates if isinstance(form, PairForm) and form.retriever is not None else max(1, len(item_index))
+    for start in range(0, len(item_index), step):
+        order = np.argsort(item_index[start : start + step])
+        allowed = item_index[start : start + step][order]
+        ranking = model.recommend_indices(
+            histories=histories, k=len(allowed), allow=allowed, filter_seen=False, n_threads=n_threads
+        )
+        column = order[np.searchsorted(allowed, ranking.indices)]
+        np.put_along_axis(scores, start + column, ranking.scores, axis=1)
+    return scores
