@@ -42,7 +42,7 @@ import numpy.typing as npt
 from recsys_core import _core
 from recsys_core.errors import DataError, FormatError
 
-__all__ = ["FORMAT_VERSION", "read_index", "write_index"]
+__all__ = ["FORMAT_VERSION", "packed", "read_index", "unpacked", "write_index"]
 
 FORMAT_VERSION = 1
 """Raised when a reader of the old format could not read the new one."""
@@ -168,6 +168,29 @@ def read_index(path: str | os.PathLike[str], *, map_file: bool, verify: bool) ->
         return _core.ItemIndex.from_arrays(n_items, n_factors, about["metric"], arrays)
     except (ValueError, KeyError, TypeError, AttributeError, DataError) as cause:
         raise FormatError(f"{name}: damaged ({type(cause).__name__}: {cause}); write it again.") from cause
+
+
+def packed(index: _core.ItemIndex) -> tuple[int, int, str, dict[str, npt.NDArray[Any]]]:
+    """What :func:`unpacked` makes an equal index of: sizes, metric, and the arrays without the compact copy."""
+    arrays = {
+        name: np.concatenate([np.zeros(0, _DTYPES[_ARRAYS[name][0]]), *(part.ravel() for part in parts)])
+        for name, parts in index.arrays(False).items()
+    }
+    return index.n_items, index.n_factors, index.metric, arrays
+
+
+def unpacked(n_items: int, n_factors: int, metric: str, arrays: dict[str, npt.NDArray[Any]]) -> _core.ItemIndex:
+    """Inverse of :func:`packed`."""
+    return _core.ItemIndex.from_arrays(
+        n_items, n_factors, metric, {name: _aligned(array) for name, array in arrays.items()}
+    )
+
+
+def _aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    memory = mmap.mmap(-1, max(array.nbytes, 1))  # starts on a page, where NumPy's memory starts anywhere
+    copy = np.frombuffer(memory, array.dtype, array.size)
+    copy[:] = array
+    return copy
 
 
 def _length(size: str | int, n_factors: int) -> int:

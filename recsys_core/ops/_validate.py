@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex, TypeAlias, TypedDict, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeAlias, TypedDict, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ __all__ = [
     "csr_from_arrays",
     "csr_pattern",
     "filters",
+    "function",
     "index_vector",
     "integer",
     "is_sparse",
@@ -33,6 +34,7 @@ __all__ = [
     "pair",
     "positive",
     "random_seed",
+    "two",
     "unique_csr_arrays",
     "unobserved_weight",
     "vector",
@@ -106,18 +108,31 @@ def unobserved_weight(value: SupportsFloat) -> float:
     return weight
 
 
-def one_of(value: str, name: str, known: tuple[str, ...]) -> str:
+def one_of(value: Any, name: str, known: tuple[str, ...]) -> str:
     """Return `value` where it is one of `known`."""
-    if value not in known:
-        raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    return value
+    if isinstance(value, str) and value in known:
+        return value
+    raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def two(value: Any, name: str, parts: str) -> tuple[Any, Any]:
+    """Return `value` as a tuple of two, which `parts` names."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        got = f"{len(value)} parts" if isinstance(value, tuple | list) else type(value).__name__
+        raise ShapeError(f"{name} must be a pair {parts}, got {got}")
+    return value[0], value[1]
 
 
 def pair(value: tuple[float, float], name: str) -> tuple[float, float]:
     """Return `value` as a constant and a slope."""
-    if len(value) != 2:
-        raise ShapeError(f"{name} must be a pair (constant, slope), got {value!r}")
-    return number(value[0], f"{name}[0]"), number(value[1], f"{name}[1]")
+    constant, slope = two(value, name, "(constant, slope)")
+    return number(constant, f"{name}[0]"), number(slope, f"{name}[1]")
+
+
+def function(value: Any, name: str) -> None:
+    """Check that `value` can be called, or is None."""
+    if value is not None and not callable(value):
+        raise DTypeError(f"{name} must be a function, got {type(value).__name__}")
 
 
 def random_seed(value: SupportsIndex) -> int:
@@ -148,7 +163,7 @@ def vector(value: npt.ArrayLike | CSR, name: str, *, size: int | None = None) ->
 
 def index_vector(value: npt.ArrayLike, name: str) -> IndexArray:
     """Return `value` as a contiguous int64 vector; a boolean mask is refused, since 0 and 1 are indices too."""
-    array = np.asarray(value)
+    array = _array(value, name)
     if array.ndim != 1:
         raise ShapeError(f"{name} must be a vector of indices, got shape {array.shape}")
     if array.size == 0:  # an empty list arrives as float64
@@ -157,6 +172,8 @@ def index_vector(value: npt.ArrayLike, name: str) -> IndexArray:
         raise DTypeError(f"{name} must hold indices, got a boolean mask; pass numpy.flatnonzero(mask)")
     if not np.issubdtype(array.dtype, np.integer):
         raise DTypeError(f"{name} must hold integers, got {array.dtype}; convert it with .astype(numpy.int64)")
+    if array.max() > _MAX_INT64:  # which the cast would make negative
+        raise DataError(f"{name} must hold indices, got {array.max()}")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
@@ -165,6 +182,8 @@ def filters(exclude: CSR | None, allow: npt.ArrayLike | CSR | None, deny: npt.Ar
     allowed: CsrPattern | IndexArray | None = None
     if is_sparse(allow):
         allowed = csr_pattern(allow, "allow")
+    elif isinstance(allow, list | tuple | np.ndarray) and len(allow) and np.ndim(allow[0]):
+        raise ShapeError("allow must be a vector of indices, or CSR with a row for each query, got rows")
     elif allow is not None:
         allowed = index_vector(cast("npt.ArrayLike", allow), "allow")
     return {
@@ -239,12 +258,19 @@ def is_sparse(value: object) -> TypeGuard[CSR]:
 
 def _float32(value: npt.ArrayLike | CSR, name: str) -> FloatArray:
     if is_sparse(value):
-        raise DTypeError(f"{name} must be a dense array, got {_describe(value)}; convert it with .toarray()")
-    array = np.asarray(value)
+        raise DTypeError(f"{name} must be a dense array, got the {value.format} format; convert it with .toarray()")
+    array = _array(value, name)
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"{name} must hold real numbers, got {array.dtype}; convert it with .astype(numpy.float32)")
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, which the core reports with its place
         return np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
+
+
+def _array(value: Any, name: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as fault:  # rows of several lengths, or a tensor NumPy cannot read
+        raise DTypeError(f"{name} must be an array, got {type(value).__name__} that is none: {fault}") from None
 
 
 def _describe(value: object) -> str:

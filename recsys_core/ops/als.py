@@ -178,6 +178,8 @@ def als(
            [0, 0, 1, 1]])
     """
     _validate.one_of(solver, "solver", _SOLVERS)
+    _validate.function(validate, "validate")
+    _validate.function(callback, "callback")
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     factors = _make_factors((len(arrays[0]) - 1, arrays[3]), _integer(n_factors, "n_factors"), start)
     watch = None if validate is None else _BestSoFar(factors, validate, _integer(patience, "patience"), callback)
@@ -294,9 +296,8 @@ def _make_factors(
     factors = (np.empty((shape[0], n_factors), np.float32), np.empty((shape[1], n_factors), np.float32))
     if start is None:
         return factors
-    if len(start) != 2:
-        raise ShapeError(f"start must be a pair (user_factors, item_factors), got {len(start)} parts")
-    for part, (value, to) in enumerate(zip(start, factors, strict=True)):
+    given_pair = _validate.two(start, "start", "(user_factors, item_factors)")
+    for part, (value, to) in enumerate(zip(given_pair, factors, strict=True)):
         given = _validate.matrix(value, f"start[{part}]")
         if given.shape != to.shape:
             raise ShapeError(f"start[{part}] must have shape {to.shape}, got {given.shape}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +44,18 @@ def assert_same_bits(got: ops.ItemIndex, want: ops.ItemIndex) -> None:
         )
         np.testing.assert_array_equal(left.indices, right.indices)
         np.testing.assert_array_equal(left.scores.view(np.uint32), right.scores.view(np.uint32))
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda index: pickle.loads(pickle.dumps(index))])
+@pytest.mark.parametrize("metric", ["dot", "cosine"])
+@pytest.mark.parametrize("n_items", [0, 1, 130, 4_000])
+def test_what_is_pickled_or_copied_is_an_equal_index_of_its_own(again, n_items: int, metric: str) -> None:
+    index = make(n_items, metric, bias=True, removed=True)
+    other = again(index)
+    assert_same_bits(other, index)
+    other.append(np.full((1, D), 1e3), [0.0])
+    assert (index.n_items, other.n_items) == (n_items, n_items + 1)
+    assert_same_bits(again(index), index)
 
 
 @pytest.mark.parametrize("mapped", [True, False])
