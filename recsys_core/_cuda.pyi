@@ -64,13 +64,16 @@ def als(
     n_iterations: int,
     solver: str,
     n_cg_steps: int,
+    block_size: int,
     start: tuple[object, object] | None,
     tolerance: float,
     random_state: int,
-    callback: Callable[[int, float, tuple[DeviceArray, DeviceArray]], object] | None,
+    callback: Callable[[int, float, Any], object] | None,
     compute_loss: bool,
+    mixed_precision: bool,
+    into: tuple[FloatArray, FloatArray] | None,
     place: _Place,
-) -> tuple[DeviceArray, DeviceArray]: ...
+) -> tuple[DeviceArray, DeviceArray] | None: ...
 def sgd(
     interactions: _Csr,
     n_factors: int,

@@ -35,6 +35,11 @@ class Whitening {
     kernels.multiply_triangle(inside, ld, n, inverse_transposed_.data(), size(), inverse_.ld(), false, x, ld);
   }
 
+  // W, its transpose, and U^T, for those who multiply elsewhere: z = y W, x' = x U^T and x = x' W^T by rows.
+  [[nodiscard]] const PaddedMatrix& inverse() const { return inverse_; }
+  [[nodiscard]] const PaddedMatrix& inverse_transposed() const { return inverse_transposed_; }
+  [[nodiscard]] const PaddedMatrix& factor_transposed() const { return factor_transposed_; }
+
   // W^T W: what adding the identity to P adds inside.  Both triangles.
   [[nodiscard]] PaddedMatrix ridge() const;
 

@@ -1,1 +1,2 @@
 #include "cuda/als.cuh"
+#include "cuda/fold_in.cuh"

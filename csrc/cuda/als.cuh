@@ -1,169 +1,79 @@
-// The order of the kernels of ALS and fold-in.
+// The order of the kernels of ALS.
 #pragma once
 
-#include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "cuda/als.hpp"
-#include "cuda/conjugate_gradients.cuh"
+#include "cuda/als_objective.cuh"
+#include "cuda/als_sides.cuh"
 #include "recsys/random.hpp"
 #include "recsys/sparse.hpp"
 
 namespace recsys::cuda {
-
-// One warp a row: sum_k (1 + alpha r_k) (1 - s_k)^2 - w s_k^2 with s_k = x . y_k, in float64 beyond the products; w is
-// the weight of the cells that are not stored.
-__global__ void stored_loss(const std::int64_t* indptr, const std::int32_t* columns, const float* values,
-                            std::int64_t n_rows, const float* x, const float* factors, int f, float alpha,
-                            float unobserved_weight, double* losses) {
-  const std::int64_t row = global_thread() / warp_size;
-  if (row >= n_rows) return;
-  double loss = 0;
-  for (std::int64_t k = indptr[row]; k < indptr[row + 1]; ++k) {
-    const float* const y = factors + static_cast<std::int64_t>(columns[k]) * f;
-    float sum = 0;
-    for (int c = lane_index(); c < f; c += warp_size) sum = __fmaf_rn(x[row * f + c], y[c], sum);
-    const double score = static_cast<double>(warp_sum(sum));
-    const double confidence = 1 + static_cast<double>(alpha) * static_cast<double>(values[k]);
-    loss += confidence * (1 - score) * (1 - score) - static_cast<double>(unobserved_weight) * score * score;
-  }
-  if (lane_index() == 0) losses[row] = loss;
-}
-
-// One warp a row: its own lambda times the square of its length.
-__global__ void row_penalties(const float* x, std::int64_t n_rows, int f, const float* lambdas, double* penalties) {
-  const std::int64_t row = global_thread() / warp_size;
-  if (row >= n_rows) return;
-  double sum = 0;
-  for (int c = lane_index(); c < f; c += warp_size) {
-    const auto value = static_cast<double>(x[row * f + c]);
-    sum += value * value;
-  }
-  sum = warp_sum(sum);
-  if (lane_index() == 0) penalties[row] = static_cast<double>(lambdas[row]) * sum;
-}
-
 namespace detail {
-
-// One side of the factorization on the device.
-struct AlsSide {
-  const char* name;
-  std::int64_t n_long;  // rows at the front of the order that are long for cg
-  DeviceRows rows;
-  float* factors;  // [n, f]
-  std::int64_t n;
-  DeviceBuffer<float> lambdas;  // of each row; empty where all are the same
-  DeviceBuffer<double> gram;    // of the factors
-  DeviceBuffer<float> prior;    // w gram + lambda I, the latter where it is the same for all rows
-
-  AlsSide(const char* side, const CsrView& csr, std::vector<std::int32_t> order, MatrixView<float> out,
-          const std::vector<float>& own_lambdas, Stream stream)
-      : name(side),
-        n_long(std::count_if(order.begin(), order.end(),
-                             [&](std::int32_t row) { return csr.row_size(row) >= CgShape::long_row; })),
-        rows(csr, order, stream),
-        factors(out.data()),
-        n(out.rows()),
-        lambdas(std::ssize(own_lambdas), stream),
-        gram(out.cols() * out.cols(), stream),
-        prior(out.cols() * out.cols(), stream) {
-    if (own_lambdas.empty()) return;
-    lambdas.upload(own_lambdas.data(), stream);
-    stream.synchronize();  // they are read until then
-  }
-};
-
-// lambda (n + w n_columns)^nu of each row of n entries, or nothing where nu is 0.
-inline std::vector<float> row_lambdas(const CsrView& rows, const AlsOptions& options) {
-  std::vector<float> lambdas;
-  if (options.regularization_exponent == 0.0F) return lambdas;
-  for (std::int64_t row = 0; row < rows.rows(); ++row) {
-    const double weight = static_cast<double>(rows.row_size(row)) +
-                          static_cast<double>(options.unobserved_weight) * static_cast<double>(rows.cols);
-    lambdas.push_back(static_cast<float>(static_cast<double>(options.regularization) *
-                                         std::pow(weight, static_cast<double>(options.regularization_exponent))));
-  }
-  return lambdas;
-}
-
-inline void check_options(const AlsOptions& options, std::int64_t f) {
-  const auto at_least_zero = [](float value, const char* name) {
-    if (!(value >= 0.0F)) throw ConfigError(std::string(name) + " must be 0 or more, got " + std::to_string(value));
-  };
-  if (f < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(f));
-  at_least_zero(options.regularization, "regularization");
-  at_least_zero(options.regularization_exponent, "regularization_exponent");
-  at_least_zero(options.alpha, "alpha");
-  if (!(options.unobserved_weight >= 0.0F && options.unobserved_weight <= 1.0F)) {
-    throw ConfigError("unobserved_weight must lie in [0, 1], got " + std::to_string(options.unobserved_weight));
-  }
-  if (options.solver == AlsSolver::subspace) throw ConfigError("solver must be cholesky or cg on a device");
-  if (options.n_iterations < 1) {
-    throw ConfigError("n_iterations must be 1 or more, got " + std::to_string(options.n_iterations));
-  }
-}
-
-// What `automatic` becomes, given that it fits.
-inline AlsSolver resolve_solver_for_device(AlsSolver solver, std::int64_t f) {
-  const std::int64_t widest = widest_system();
-  if (solver == AlsSolver::automatic) solver = f <= widest ? AlsSolver::cholesky : AlsSolver::cg;
-  if (solver == AlsSolver::cholesky && f > widest) {
-    throw ConfigError("n_factors must be at most " + std::to_string(widest) +
-                      " for solver \"cholesky\" on this device, whose shared memory holds a row's system, got " +
-                      std::to_string(f) + "; take solver \"cg\"");
-  }
-  if (solver == AlsSolver::cg && f > CgShape::widest) {
-    throw ConfigError("n_factors must be at most " + std::to_string(CgShape::widest) + " on a device, got " +
-                      std::to_string(f));
-  }
-  return solver;
-}
 
 class AlsRun {
  public:
   AlsRun(const CsrView& interactions, const CsrView& transposed, const AlsOptions& options, AlsSolver solver,
-         MatrixView<float> user_factors, MatrixView<float> item_factors, Stream stream)
+         const FactorRows& user_factors, const FactorRows& item_factors, const AlsTuning& tuning, Stream stream)
       : options_(options),
         solver_(solver),
-        f_(user_factors.cols()),
+        mixed_(tuning.mixed_precision),
+        f_(user_factors.f),
         stream_(stream),
         weights_{1.0F - options.unobserved_weight, options.alpha, 1.0F, options.alpha},
-        users_("user", interactions, longest_first(interactions), user_factors, row_lambdas(interactions, options),
-               stream),
-        items_("item", transposed, longest_first(transposed), item_factors, row_lambdas(transposed, options), stream),
-        failed_(1, stream) {
-    if (!options.warm_start) {
-      std::vector<float> start(static_cast<std::size_t>(items_.n * f_));
-      fill_start(start.data(), items_.n, f_, f_, options.seed, 0);
-      check(cudaMemcpyAsync(items_.factors, start.data(), start.size() * sizeof(float), cudaMemcpyHostToDevice,
-                            stream_.handle),
-            "copying to the device");
-      stream_.synchronize();
-      clear_rows(users_, 0, users_.n);
+        users_("user", interactions, user_factors, options),
+        items_("item", transposed, item_factors, options),
+        host_{user_factors, item_factors} {
+    const auto room = static_cast<std::int64_t>(tuning.memory_share * static_cast<double>(free_memory()));
+    const std::int64_t both = 4 * f_ * (users_.factors.n + items_.factors.n);
+    if (!user_factors.on_device) {
+      if (both <= room / 2) {
+        bring_factors();
+      } else {
+        pinned_users_ = PinnedMemory(user_factors.data, bytes_of(user_factors));
+        pinned_items_ = PinnedMemory(item_factors.data, bytes_of(item_factors));
+      }
     }
-    clear_empty_rows(users_, interactions);
-    multiply(items_);
+    const AlsPlan plan = plan_als(interactions, transposed, users_.factors, items_.factors, solver, options.block_size,
+                                  room - (copies_.empty() ? 0 : both));
+    users_.plan = plan.users;
+    items_.plan = plan.items;
+    users_.given_tile = plan.items.tile;
+    items_.given_tile = plan.users.tile;
+    keeps_ = plan.keeps_interactions;
+    for (AlsSide* side : {&users_, &items_}) side->gram = DeviceBuffer<double>(f_ * f_, stream);
+    prior_ = DeviceBuffer<float>(f_ * f_, stream);
+    failed_ = DeviceBuffer<std::int32_t>(1, stream);
+    begin();
   }
 
-  void iterate(bool first, const CsrView& transposed) {
+  void iterate(bool first) {
     sweep(users_, items_);
     multiply(users_);
-    if (first) clear_empty_rows(items_, transposed);
+    if (first) clear_empty_rows(items_);
     sweep(items_, users_);
     multiply(items_);
   }
 
   // The objective by the identity sum_{all u,i} (x_u . y_i)^2 = <X^T X, Y^T Y>, corrected for the stored cells.
   double objective() {
-    DeviceBuffer<double> losses(users_.n, stream_);
-    constexpr int n_threads = 128;
-    if (users_.n > 0) {
-      launch("stored_loss", stored_loss, blocks(divide_up(users_.n * warp_size, n_threads)), n_threads, 0, stream_,
-             users_.rows.indptr.data(), users_.rows.columns.data(), users_.rows.values.data(), users_.n, users_.factors,
-             items_.factors, static_cast<int>(f_), options_.alpha, options_.unobserved_weight, losses.data());
-    }
     double loss = 0;
-    for (const double part : download(losses, stream_)) loss += part;
+    FactorTiles tiles(items_.factors, items_.given_tile, nullptr, stream_);
+    for (std::size_t b = 0; b < users_.plan.batches.size(); ++b) {
+      const RowBatch batch(users_, b, tiles, 0.0F, keeps_, stream_);
+      const LoadedRows x(users_.factors, batch.rows(), true, stream_);
+      DeviceBuffer<double> losses(batch.rows().size(), stream_);
+      for (std::int64_t t = 0; t < tiles.n(); ++t) {
+        const RowBlock& block = batch.block(t);
+        launch_stored_loss({block.indptr.data(), block.columns.data(), block.values.data(), batch.rows().size(),
+                            x.data(), tiles.load(t), static_cast<std::int32_t>(f_), options_.alpha,
+                            options_.unobserved_weight, t == 0, losses.data()},
+                           stream_);
+      }
+      for (const double part : download(losses, stream_)) loss += part;
+    }
     const std::vector<double> xtx = download(users_.gram, stream_);
     const std::vector<double> yty = download(items_.gram, stream_);
     for (std::size_t i = 0; i < xtx.size(); ++i) {
@@ -172,129 +82,227 @@ class AlsRun {
     return loss + penalty(users_, xtx) + penalty(items_, yty);
   }
 
- private:
-  double penalty(const AlsSide& side, const std::vector<double>& gram) {
-    double sum = 0;
-    if (side.lambdas.size() == 0) {
-      for (std::size_t i = 0; i < gram.size(); i += static_cast<std::size_t>(f_) + 1) sum += gram[i];
-      return sum * static_cast<double>(options_.regularization);
+  // Writes the factors to the caller's arrays, where those lie on the host.  Waits for the stream.
+  void write_factors() {
+    if (!copies_.empty()) {
+      copies_[0].download(host_[0].data, stream_);
+      copies_[1].download(host_[1].data, stream_);
     }
-    DeviceBuffer<double> penalties(side.n, stream_);
-    constexpr int n_threads = 128;
-    launch("row_penalties", row_penalties, blocks(divide_up(side.n * warp_size, n_threads)), n_threads, 0, stream_,
-           side.factors, side.n, static_cast<int>(f_), side.lambdas.data(), penalties.data());
-    for (const double part : download(penalties, stream_)) sum += part;
-    return sum;
+    stream_.synchronize();
   }
 
-  void multiply(AlsSide& side) {
-    const float ridge = side.lambdas.size() == 0 ? options_.regularization : 0.0F;
-    compute_gram(side.factors, side.n, f_, options_.unobserved_weight, ridge, side.gram.data(), side.prior.data(),
-                 stream_);
+ private:
+  [[nodiscard]] static std::size_t bytes_of(const FactorRows& factors) {
+    return static_cast<std::size_t>(factors.n * factors.f) * sizeof(float);
   }
 
-  void clear_rows(const AlsSide& side, std::int64_t first, std::int64_t last) {
-    if (first == last) return;
-    check(cudaMemsetAsync(side.factors + first * f_, 0, static_cast<std::size_t>((last - first) * f_) * sizeof(float),
-                          stream_.handle),
-          "clearing device memory");
+  // Works on copies of factors that lie on the host.
+  void bring_factors() {
+    for (AlsSide* side : {&users_, &items_}) {
+      copies_.emplace_back(side->factors.n * f_, stream_);
+      if (options_.warm_start) copies_.back().upload(side->factors.data, stream_);
+      side->factors.data = copies_.back().data();
+      side->factors.on_device = true;
+    }
+    stream_.synchronize();
+  }
+
+  void begin() {
+    if (!options_.warm_start) {
+      std::vector<float> packed(items_.factors.on_device ? static_cast<std::size_t>(items_.factors.n * f_) : 0);
+      float* const start = items_.factors.on_device ? packed.data() : items_.factors.data;
+      fill_start(start, items_.factors.n, f_, f_, options_.seed, 0);
+      if (items_.factors.on_device) {
+        check(cudaMemcpyAsync(items_.factors.data, start, bytes_of(items_.factors), cudaMemcpyHostToDevice,
+                              stream_.handle),
+              "copying to the device");
+      }
+      stream_.synchronize();
+      clear_rows(users_.factors, {0, users_.factors.n});
+    }
+    clear_empty_rows(users_);
+    multiply(items_);
+  }
+
+  void clear_rows(const FactorRows& factors, const Range& rows) {
+    if (rows.size() == 0) return;
+    float* const first = factors.data + rows.first * f_;
+    const std::size_t bytes = static_cast<std::size_t>(rows.size() * f_) * sizeof(float);
+    if (factors.on_device) {
+      check(cudaMemsetAsync(first, 0, bytes, stream_.handle), "clearing device memory");
+    } else {
+      std::memset(first, 0, bytes);
+    }
   }
 
   // Rows without entries are solved by zero, which no half-sweep writes.
-  void clear_empty_rows(const AlsSide& side, const CsrView& rows) {
-    for (std::int64_t row = 0; row < rows.rows(); ++row) {
+  void clear_empty_rows(const AlsSide& side) {
+    for (std::int64_t row = 0; row < side.rows.rows(); ++row) {
       std::int64_t last = row;
-      while (last < rows.rows() && rows.row_size(last) == 0) ++last;
-      clear_rows(side, row, last);
+      while (last < side.rows.rows() && side.rows.row_size(last) == 0) ++last;
+      clear_rows(side.factors, {row, last});
       row = last;
     }
   }
 
-  void sweep(AlsSide& solved, const AlsSide& given) {
-    if (solver_ == AlsSolver::cg) {
-      cg_on_device(solved.rows, solved.n_long, given.factors, f_, given.prior.data(), solved.lambdas.data(), weights_,
-                   options_.n_cg_steps, solved.factors, stream_);
-      return;
+  void multiply(AlsSide& side) {
+    FactorTiles tiles(side.factors, side.given_tile, nullptr, stream_);
+    for (std::int64_t t = 0; t < tiles.n(); ++t) {
+      add_gram(tiles.load(t), tiles.range(t).size(), f_, t > 0, side.gram.data(), stream_);
     }
+  }
+
+  double penalty(AlsSide& side, const std::vector<double>& gram) {
+    double sum = 0;
+    if (side.lambdas.own.empty()) {
+      for (std::size_t i = 0; i < gram.size(); i += static_cast<std::size_t>(f_) + 1) sum += gram[i];
+      return sum * side.lambdas.shared;
+    }
+    for (const Range& rows : side.plan.batches) {
+      const LoadedRows x(side.factors, rows, true, stream_);
+      const std::vector<float> own = side.lambdas.ridges(rows, 0.0F);
+      const DeviceBuffer<float> lambdas = cuda::upload(own.data(), std::ssize(own), stream_);
+      sum += sum_penalties(x.data(), rows.size(), f_, lambdas.data(), stream_);
+    }
+    return sum;
+  }
+
+  void sweep(AlsSide& solved, const AlsSide& given) {
+    if (solver_ == AlsSolver::cholesky) {
+      sweep_exactly(solved, given);
+    } else {
+      sweep_in_white(solved, given);
+    }
+  }
+
+  void sweep_exactly(AlsSide& solved, const AlsSide& given) {
+    make_prior_on_device(given.gram.data(), f_, options_.unobserved_weight,
+                         solved.lambdas.own.empty() ? options_.regularization : 0.0F, prior_.data(), stream_);
+    FactorTiles tiles(given.factors, given.given_tile, nullptr, stream_);
     failed_.set_bytes(0x7F, stream_);
-    solve_rows_on_device(solved.rows, given.factors, f_, given.prior.data(), solved.lambdas.data(), weights_, nullptr,
-                         solved.factors, failed_.data(), stream_);
+    for (std::size_t b = 0; b < solved.plan.batches.size(); ++b) {
+      const RowBatch batch(solved, b, tiles, 0.0F, keeps_, stream_);
+      const LoadedRows x(solved.factors, batch.rows(), false, stream_);
+      const std::int64_t system = tiles.n() > 1 ? SystemShape::matrix_floats(static_cast<int>(f_)) : 0;
+      const DeviceBuffer<float> systems(batch.rows().size() * system, stream_);
+      for (std::int64_t t = 0; t < tiles.n(); ++t) {
+        const RowBlock& block = batch.block(t);
+        launch_solve_rows({.indptr = block.indptr.data(),
+                           .columns = block.columns.data(),
+                           .values = block.values.data(),
+                           .order = block.order.data(),
+                           .factors = tiles.load(t),
+                           .stride = f_,
+                           .f = static_cast<std::int32_t>(f_),
+                           .prior = prior_.data(),
+                           .ridge_matrix = nullptr,
+                           .prior_stride = f_,
+                           .ridges = batch.ridges(),
+                           .right_side = nullptr,
+                           .offset = nullptr,
+                           .scores = nullptr,
+                           .weights = weights_,
+                           .systems = systems.data(),
+                           .begins = t == 0,
+                           .ends = t + 1 == tiles.n(),
+                           .out = x.data(),
+                           .failed = failed_.data(),
+                           .first_row = batch.rows().first},
+                          block.order.size(), mixed_ && tiles.n() == 1, stream_);
+      }
+      x.store(stream_);
+    }
     const std::int32_t failed = download(failed_, stream_)[0];
     if (failed == none_failed) return;
-    throw DataError("the system of " + std::string(solved.name) + " " + std::to_string(failed) +
-                    " must be positive definite in float32, but a pivot is not; raise regularization, got " +
+    throw_singular("the system of " + std::string(solved.name) + " " + std::to_string(failed));
+  }
+
+  // By conjugate gradients or blocks of coordinates, in coordinates where what all rows share is the identity.
+  void sweep_in_white(AlsSide& solved, const AlsSide& given) {
+    const double lambda = solved.lambdas.shared;
+    std::vector<double> shared = download(given.gram, stream_);
+    for (double& entry : shared) entry *= static_cast<double>(options_.unobserved_weight);
+    for (std::size_t i = 0; i < shared.size(); i += static_cast<std::size_t>(f_) + 1) shared[i] += lambda;
+    const auto on_host = recsys::detail::Whitening::of(shared, f_);
+    if (!on_host) {
+      throw_singular(std::string("the matrix that all ") + solved.name +
+                     "s share, the other side's Gram matrix plus regularization,");
+    }
+    const DeviceWhitening whitening(*on_host, !solved.lambdas.own.empty(), stream_);
+    FactorTiles tiles(given.factors, given.given_tile, &whitening, stream_);
+    for (std::size_t b = 0; b < solved.plan.batches.size(); ++b) {
+      const RowBatch batch(solved, b, tiles, static_cast<float>(lambda), keeps_, stream_);
+      const LoadedRows x(solved.factors, batch.rows(), true, stream_);
+      const std::int64_t n = batch.rows().size();
+      const DeviceBuffer<float> inside(n * f_, stream_);
+      whitening.enter(x.data(), n, inside.data(), stream_);
+      if (solver_ == AlsSolver::subspace) {
+        subspace_on_device(batch.block(0), tiles.load(0), n, f_, whitening, batch.ridges(), weights_,
+                           options_.block_size, inside.data(), stream_);
+      } else {
+        const auto add_entries = [&](bool of_residual, const float* in, float* out) {
+          for (std::int64_t t = 0; t < tiles.n(); ++t) {
+            const RowBlock& block = batch.block(t);
+            add_cg_entries(block, block.n_long, tiles.load(t), f_, weights_, of_residual, in, out, stream_);
+          }
+        };
+        cg_on_device(whitening, n, f_, batch.ridges(), options_.n_cg_steps, inside.data(), add_entries, stream_);
+      }
+      whitening.leave(inside.data(), n, x.data(), stream_);
+      x.store(stream_);
+    }
+  }
+
+  [[noreturn]] void throw_singular(const std::string& what) const {
+    throw DataError(what + " must be positive definite in float32, but is not; raise regularization, got " +
                     std::to_string(options_.regularization));
   }
 
-  static constexpr std::int32_t none_failed = 0x7F7F7F7F;
-
   AlsOptions options_;
   AlsSolver solver_;
+  bool mixed_;
   std::int64_t f_;
   Stream stream_;
   RowWeights weights_;
+  std::vector<DeviceBuffer<float>> copies_;  // of the caller's factors
+  PinnedMemory pinned_users_;
+  PinnedMemory pinned_items_;
   AlsSide users_;
   AlsSide items_;
+  FactorRows host_[2];  // the caller's
+  bool keeps_ = false;
+  DeviceBuffer<float> prior_;
   DeviceBuffer<std::int32_t> failed_;
 };
 
 }  // namespace detail
 
 void als(const CsrView& interactions, const AlsOptions& options, MatrixView<float> user_factors,
-         MatrixView<float> item_factors, const AlsMonitor& monitor, Stream stream) {
+         MatrixView<float> item_factors, bool factors_on_device, const AlsMonitor& monitor, Stream stream,
+         const AlsTuning& tuning) {
   const std::int64_t f = user_factors.cols();
   detail::check_options(options, f);
-  const AlsSolver solver = detail::resolve_solver_for_device(options.solver, f);
+  const AlsSolver solver = detail::resolve_solver_for_device(options.solver, f, options.block_size);
   check_structure(interactions, "interactions");
+  check_sorted(interactions, "interactions");
   check_finite(interactions, "interactions");
   check_weights(interactions, "interactions");
   const CsrMatrix transposed = transpose(interactions);
-  detail::AlsRun run(interactions, transposed.view(), options, solver, user_factors, item_factors, stream);
+  detail::AlsRun run(interactions, transposed.view(), options, solver,
+                     {user_factors.data(), user_factors.rows(), f, factors_on_device},
+                     {item_factors.data(), item_factors.rows(), f, factors_on_device}, tuning, stream);
   double before = std::numeric_limits<double>::infinity();
   for (std::int64_t iteration = 0; iteration < options.n_iterations; ++iteration) {
-    run.iterate(iteration == 0, transposed.view());
+    run.iterate(iteration == 0);
     double loss = std::numeric_limits<double>::quiet_NaN();
     if (monitor.wants_loss || options.tolerance > 0.0) loss = run.objective();
+    if (monitor.wants_factors) run.write_factors();
     stream.synchronize();
     if (monitor.after_iteration && monitor.after_iteration(iteration, loss)) break;
     if (before - loss < options.tolerance * before) break;
     before = loss;
   }
-}
-
-void solve_rows(const CsrView& histories, MatrixView<const float> factors, const float* prior, float ridge,
-                const RowWeights& weights, const float* item_offset, MatrixView<float> out, Stream stream) {
-  const std::int64_t f = factors.cols();
-  if (f < 1) throw ShapeError("item_factors must have at least one column, got 0");
-  if (histories.cols != factors.rows()) {
-    throw ShapeError("histories must have one column for each row of item_factors, got " +
-                     std::to_string(histories.cols) + " columns and " + std::to_string(factors.rows()) + " rows");
-  }
-  (void)detail::resolve_solver_for_device(AlsSolver::cholesky, f);
-  check_structure(histories, "histories");
-  check_finite(histories, "histories");
-  DeviceBuffer<double> gram;
-  DeviceBuffer<float> computed_prior;
-  if (prior == nullptr) {
-    gram = DeviceBuffer<double>(f * f, stream);
-    computed_prior = DeviceBuffer<float>(f * f, stream);
-    compute_gram(factors.data(), factors.rows(), f, 1.0F, ridge, gram.data(), computed_prior.data(), stream);
-    prior = computed_prior.data();
-  }
-  if (out.size() > 0) {
-    check(cudaMemsetAsync(out.data(), 0, static_cast<std::size_t>(out.size()) * sizeof(float), stream.handle),
-          "clearing device memory");
-  }
-  DeviceBuffer<std::int32_t> failed(1, stream);
-  failed.set_bytes(0x7F, stream);
-  const DeviceRows rows(histories, detail::longest_first(histories), stream);
-  solve_rows_on_device(rows, factors.data(), f, prior, nullptr, weights, item_offset, out.data(), failed.data(),
-                       stream);
-  const std::int32_t lowest = download(failed, stream)[0];
-  if (lowest == 0x7F7F7F7F) return;
-  throw DataError("the system of row " + std::to_string(lowest) +
-                  " of histories must be positive definite in float32, but a pivot is not; raise the regularization "
-                  "(the diagonal of prior)");
+  run.write_factors();
 }
 
 }  // namespace recsys::cuda

@@ -2,10 +2,13 @@
 //
 // The same objective, start and iteration as on the CPU, in float32 with sums in another order: results agree within
 // rounding and, on one device, have the same bits in every run.  cholesky needs a row's system to fit a block's shared
-// memory (147 factors in 64 KiB, 187 in 99, 303 in 227); cg takes up to 512 factors.
+// memory (147 factors in 64 KiB, 187 in 99, 303 in 227), as subspace does for a block of coordinates; cg takes up to
+// 512 factors.
 //
-// Memory on the device: interactions twice, both factor matrices, 4 f^2 floats of Gram matrices and their partial sums
-// (64 MiB at most).
+// Memory.  What is free is asked for.  Where it suffices, everything lies on the device: interactions twice, both
+// factor matrices and, but for cholesky, one of them whitened and up to 4 f floats a row.  Else interactions go through
+// the device in batches of rows, and the factors of a host in tiles; sums then run in another order again.  Beside that
+// 4 f^2 floats of Gram matrices and their partial sums (64 MiB at most).
 #pragma once
 
 #include <cstdint>
@@ -17,16 +20,26 @@
 
 namespace recsys::cuda {
 
-// user_factors [n_users, f] and item_factors [n_items, f] lie on the device, and are complete at each call of the
-// monitor.  options.n_threads is not used, `subspace` is refused, the steps of cg are not preconditioned, and
-// `automatic` takes cholesky wherever the system fits.  Waits for the stream after each iteration.  Throws as
-// recsys::als does, ConfigError also where the factors are too wide, and DeviceError.
+struct AlsTuning {
+  // Whether cholesky sums on tensor cores and refines (solve_rows.cuh), where the factors given are not cut into tiles.
+  bool mixed_precision = false;
+  double memory_share = 0.8;  // of what is free
+};
+
+// user_factors [n_users, f] and item_factors [n_items, f], both on the device or both on the host.  On the device they
+// are complete at each call of the monitor, on the host where it wants factors.  interactions with columns ascending.
+// options.n_threads is not used, and `automatic` takes cholesky wherever the system fits.  Waits for the stream after
+// each iteration.  Throws as recsys::als does, ConfigError also where the factors are too wide, and DeviceError, also
+// where not even a row and what it needs fit the memory that is free.
 void als(const CsrView& interactions, const AlsOptions& options, MatrixView<float> user_factors,
-         MatrixView<float> item_factors, const AlsMonitor& monitor, Stream stream);
+         MatrixView<float> item_factors, bool factors_on_device, const AlsMonitor& monitor, Stream stream,
+         const AlsTuning& tuning = {});
 
 // factors [n_items, f] and, unless null, prior [f, f] and item_offset [n_items] lie on the device, as does out
-// [n_rows, f]; a null prior stands for Y^T Y + ridge I.  Waits for the stream.
+// [n_rows, f]; a null prior stands for Y^T Y + ridge I.  The histories go through the device in batches that fit
+// memory_share of what is free.  Waits for the stream.
 void solve_rows(const CsrView& histories, MatrixView<const float> factors, const float* prior, float ridge,
-                const RowWeights& weights, const float* item_offset, MatrixView<float> out, Stream stream);
+                const RowWeights& weights, const float* item_offset, MatrixView<float> out, Stream stream,
+                double memory_share = 0.8);
 
 }  // namespace recsys::cuda

@@ -2,7 +2,8 @@
 //
 // The rows are cut into at most 64 chunks by their number alone; a block sums a tile of 64 x 64 of the product over one
 // chunk in float32, and the chunks are added in float64 in order, so that the result has the same bits in every run.
-// n f^2 / 2 multiply-adds; memory chunks * f^2 floats, with fewer chunks for wide factors.
+// n f^2 / 2 multiply-adds; memory chunks * f^2 floats, with fewer chunks for wide factors.  Factors that do not fit the
+// device are added tile by tile.
 #pragma once
 
 #include "cuda/runtime.cuh"
@@ -77,39 +78,61 @@ __global__ void __launch_bounds__(GramShape::n_threads)
   }
 }
 
-// One thread an entry: gram in float64, and weight gram + ridge I in float32.
-__global__ void add_chunks(const float* partial, int n_chunks, int f, float weight, float ridge, double* gram,
-                           float* prior) {
+// One thread an entry: gram, in float64, is what the chunks add up to, and what it holds already if it goes on.
+__global__ void add_chunks(const float* partial, int n_chunks, int f, bool goes_on, double* gram) {
   const std::int64_t at = global_thread();
   const std::int64_t size = static_cast<std::int64_t>(f) * f;
   if (at >= size) return;
   const std::int64_t row = at / f;
   const std::int64_t column = at % f;
   const std::int64_t lower = row >= column ? at : column * f + row;
-  double sum = 0;
+  double sum = goes_on ? gram[at] : 0;
   for (int chunk = 0; chunk < n_chunks; ++chunk) sum += static_cast<double>(partial[chunk * size + lower]);
   gram[at] = sum;
-  sum *= static_cast<double>(weight);
-  prior[at] = static_cast<float>(row == column ? sum + static_cast<double>(ridge) : sum);
 }
 
-// gram [f, f] of factors [n_rows, f], and prior = weight gram + ridge I, all on the device.
-inline void compute_gram(const float* factors, std::int64_t n_rows, std::int64_t f, float weight, float ridge,
-                         double* gram, float* prior, Stream stream) {
-  constexpr std::int64_t most_floats = 1 << 24;
-  const std::int64_t most_chunks = std::clamp<std::int64_t>(most_floats / (f * f), 1, 64);
-  const std::int64_t chunk = std::max<std::int64_t>(256, divide_up(n_rows, most_chunks));
-  const std::int64_t n_chunks = divide_up(n_rows, chunk);
+// One thread an entry: prior = weight gram + ridge I, in float32.
+__global__ void make_prior(const double* gram, int f, float weight, float ridge, float* prior) {
+  const std::int64_t at = global_thread();
+  if (at >= static_cast<std::int64_t>(f) * f) return;
+  const double scaled = static_cast<double>(weight) * gram[at];
+  prior[at] = static_cast<float>(at / f == at % f ? scaled + static_cast<double>(ridge) : scaled);
+}
+
+struct GramChunks {
+  std::int64_t rows;  // of one
+  std::int64_t n;
+
+  GramChunks(std::int64_t n_rows, std::int64_t f) {
+    constexpr std::int64_t most_floats = 1 << 24;
+    const std::int64_t most_chunks = std::clamp<std::int64_t>(most_floats / (f * f), 1, 64);
+    rows = std::max<std::int64_t>(256, divide_up(n_rows, most_chunks));
+    n = divide_up(n_rows, rows);
+  }
+  [[nodiscard]] std::int64_t bytes(std::int64_t f) const { return 4 * n * f * f; }
+};
+
+// Adds factors [n_rows, f] to gram [f, f], or begins it with them, all on the device.
+inline void add_gram(const float* factors, std::int64_t n_rows, std::int64_t f, bool goes_on, double* gram,
+                     Stream stream) {
+  const GramChunks chunks(n_rows, f);
   const std::int64_t n_tiles = divide_up(f, GramShape::tile);
-  DeviceBuffer<float> partial(n_chunks * f * f, stream);
-  if (n_chunks > 0) {
+  DeviceBuffer<float> partial(chunks.n * f * f, stream);
+  if (chunks.n > 0) {
     launch("gram_chunks", gram_chunks,
-           dim3(static_cast<unsigned>(n_tiles * (n_tiles + 1) / 2), static_cast<unsigned>(n_chunks)),
+           dim3(static_cast<unsigned>(n_tiles * (n_tiles + 1) / 2), static_cast<unsigned>(chunks.n)),
            GramShape::n_threads, static_cast<std::int64_t>(sizeof(GramShape::Shared)), stream, factors, n_rows,
-           static_cast<int>(f), chunk, partial.data());
+           static_cast<int>(f), chunks.rows, partial.data());
   }
   launch("add_chunks", add_chunks, blocks(divide_up(f * f, 256)), 256, 0, stream, partial.data(),
-         static_cast<int>(n_chunks), static_cast<int>(f), weight, ridge, gram, prior);
+         static_cast<int>(chunks.n), static_cast<int>(f), goes_on, gram);
+}
+
+// prior [f, f] = weight gram + ridge I.
+inline void make_prior_on_device(const double* gram, std::int64_t f, float weight, float ridge, float* prior,
+                                 Stream stream) {
+  launch("make_prior", make_prior, blocks(divide_up(f * f, 256)), 256, 0, stream, gram, static_cast<int>(f), weight,
+         ridge, prior);
 }
 
 }  // namespace recsys::cuda

@@ -43,12 +43,30 @@ struct Stream {
   return value;
 }
 
-// Bytes that can be allocated now.
+// Bytes that can be allocated now: what the device has free, and what its pool of scratch holds unused.
 [[nodiscard]] inline std::int64_t free_memory() {
   std::size_t free = 0;
   std::size_t total = 0;
   check(cudaMemGetInfo(&free, &total), "asking for free memory");
-  return static_cast<std::int64_t>(free);
+  int device = 0;
+  cudaMemPool_t pool = nullptr;
+  std::uint64_t held = 0;
+  std::uint64_t used = 0;
+  check(cudaGetDevice(&device), "asking for the current device");
+  check(cudaDeviceGetDefaultMemPool(&pool, device), "asking for the device's pool");
+  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &held), "asking for the pool's size");
+  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "asking for the pool's use");
+  return static_cast<std::int64_t>(free) + static_cast<std::int64_t>(held - std::min(held, used));
+}
+
+// Says what does not fit, before anything fails.
+[[noreturn]] inline void throw_too_little_memory(const std::string& what, std::int64_t needed, std::int64_t room) {
+  throw DeviceError(what + " must fit the device's memory: " + std::to_string(needed) + " bytes are needed and " +
+                    std::to_string(room) + " can be used; free some, or take a larger device");
+}
+inline void require_memory(const std::string& what, std::int64_t needed) {
+  const std::int64_t room = free_memory();
+  if (needed > room) throw_too_little_memory(what, needed, room);
 }
 
 template <typename T>
@@ -79,12 +97,14 @@ class DeviceBuffer {
   }
 
   void set_bytes(int value, Stream stream) {
-    check(cudaMemsetAsync(data_, value, bytes(), stream.handle), "clearing device memory");
+    if (bytes() > 0) check(cudaMemsetAsync(data_, value, bytes(), stream.handle), "clearing device memory");
   }
   void upload(const T* from, Stream stream) {
+    if (bytes() == 0) return;
     check(cudaMemcpyAsync(data_, from, bytes(), cudaMemcpyHostToDevice, stream.handle), "copying to the device");
   }
   void download(T* to, Stream stream) const {
+    if (bytes() == 0) return;
     check(cudaMemcpyAsync(to, data_, bytes(), cudaMemcpyDeviceToHost, stream.handle), "copying from the device");
   }
 
@@ -102,6 +122,28 @@ class DeviceBuffer {
   std::int64_t size_ = 0;
   Stream stream_;
   bool scratch_ = false;
+};
+
+// Memory of the host that the device copies from and to at full speed while this lives.  Where it cannot be pinned, as
+// where it is mapped read-only, copies are slower and nothing else changes.
+class PinnedMemory {
+ public:
+  PinnedMemory() = default;
+  PinnedMemory(void* data, std::size_t bytes) {
+    if (bytes > 0 && cudaHostRegister(data, bytes, cudaHostRegisterDefault) == cudaSuccess) data_ = data;
+    (void)cudaGetLastError();
+  }
+  PinnedMemory(PinnedMemory&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  PinnedMemory& operator=(PinnedMemory&& other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~PinnedMemory() {
+    if (data_ != nullptr) (void)cudaHostUnregister(data_);
+  }
+
+ private:
+  void* data_ = nullptr;
 };
 
 template <typename T>

@@ -19,10 +19,13 @@ void on_every_schedule(Check&& check) {
 
 template <typename Check>
 void with_device_limits(simt::DeviceLimits limits, Check&& check) {
-  const simt::DeviceLimits before = simt::device_limits();
+  struct Restore {
+    simt::DeviceLimits before;
+    ~Restore() { simt::device_limits() = before; }
+  };
+  const Restore restore{simt::device_limits()};
   simt::device_limits() = limits;
   check();
-  simt::device_limits() = before;
 }
 
 template <typename... Params>

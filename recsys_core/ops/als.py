@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from recsys_core.ops.cuda_arrays import DeviceArray
     from recsys_core.types import CSR, FloatArray
 
 __all__ = ["als"]
@@ -133,8 +132,8 @@ def als(
         Whether to compute the objective for `callback`; where False it gets NaN, unless `tolerance` needs it.  Say
         False for a callback that only reports progress, and iterations cost what they cost without one.
     device
-        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``: a device lacks "subspace", and takes one step of "cg" more, since
-        its steps are not preconditioned.  :func:`recsys_core.ops.cuda.als` leaves the result there.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``.  Factors, or interactions, that do not fit a device's memory go
+        through it in parts.  :func:`recsys_core.ops.cuda.als` leaves the result there.
 
     Returns
     -------
@@ -184,24 +183,24 @@ def als(
     factors = _make_factors((len(arrays[0]) - 1, arrays[3]), _integer(n_factors, "n_factors"), start)
     watch = None if validate is None else _BestSoFar(factors, validate, _integer(patience, "patience"), callback)
     if chosen_device(device) is not None:
-        _train_on_device(
-            factors,
-            watch,
-            callback,
-            interactions=interactions,
-            n_factors=n_factors,
+        cuda_als.fit(
+            interactions,
+            n_factors,
             regularization=regularization,
             regularization_exponent=regularization_exponent,
             alpha=alpha,
             unobserved_weight=unobserved_weight,
             n_iterations=n_iterations,
             solver=solver,
-            n_cg_steps=n_cg_steps + 1,  # which are not preconditioned there
+            n_cg_steps=n_cg_steps,
+            block_size=block_size,
             start=None if start is None else factors,
             tolerance=tolerance,
             random_state=random_state,
+            callback=_without_factors(callback if watch is None else watch),
             compute_loss=compute_loss and callback is not None,
             device=device,
+            into=factors,
         )
         found = factors if watch is None else watch.best
         _warn_of_collapse(found[1], regularization)
@@ -268,25 +267,11 @@ class _BestSoFar:
         return stop or iteration - self.iteration >= self.patience
 
 
-def _train_on_device(
-    factors: tuple[FloatArray, FloatArray],
-    watch: _BestSoFar | None,
+def _without_factors(
     callback: Callable[[int, float], object] | None,
-    **settings: Any,
-) -> None:
-    """Leave in `factors` what is trained on a device, and in `watch`, which sees each iteration's there, the best."""
-
-    def bring(present: tuple[DeviceArray, DeviceArray]) -> None:
-        for part, to in zip(present, factors, strict=True):
-            to[:] = part.numpy()
-
-    def look(iteration: int, loss: float, present: tuple[DeviceArray, DeviceArray]) -> object:
-        if watch is None:
-            return callback is not None and callback(iteration, loss)
-        bring(present)
-        return watch(iteration, loss)
-
-    bring(cuda_als.fit(**settings, callback=None if watch is None and callback is None else look))
+) -> Callable[[int, float, object], object] | None:
+    """As a device calls it, with the factors, which are those of the fit."""
+    return None if callback is None else lambda iteration, loss, _: callback(iteration, loss)
 
 
 def _make_factors(

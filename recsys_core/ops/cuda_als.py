@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from recsys_core.errors import ShapeError
 from recsys_core.ops import _validate
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from recsys_core.ops.cuda_arrays import DeviceArray, Input
-    from recsys_core.types import CSR
+    from recsys_core.types import CSR, FloatArray
 
 __all__ = ["als", "fit"]
 
-_Factors: TypeAlias = "tuple[DeviceArray, DeviceArray]"
+_SOLVERS = ("auto", "cholesky", "cg", "subspace")
 
 
 def als(
@@ -29,8 +29,10 @@ def als(
     alpha: float = 1.0,
     unobserved_weight: float = 1.0,
     n_iterations: int = 15,
-    solver: Literal["auto", "cholesky", "cg"] = "auto",
-    n_cg_steps: int = 3,
+    solver: Literal["auto", "cholesky", "cg", "subspace"] = "auto",
+    n_cg_steps: int = 2,
+    block_size: int = 32,
+    precision: Literal["float32", "mixed"] = "float32",
     start: tuple[Input, Input] | None = None,
     tolerance: float = 0.0,
     random_state: int = 0,
@@ -50,7 +52,7 @@ def als(
         CSR on the host, shape (n_users, n_items), float32, finite and not negative.
     n_factors
         Length f of the vectors, at least 1; at most 512 with "cg", and with "cholesky" what fits a block's shared
-        memory (147 on Turing, 187 on later consumer cards, 303 on Hopper).
+        memory (147 on Turing, 187 on later consumer cards, 303 on Hopper), which with "subspace" holds for the blocks.
     regularization
         lambda, at least 0.
     regularization_exponent
@@ -62,9 +64,16 @@ def als(
     n_iterations
         Number of iterations, at least 1.
     solver
-        "cholesky", "cg", or "auto", which is "cholesky" wherever it fits.
+        "cholesky", "cg" or "subspace", as for :func:`recsys_core.ops.als`, or "auto", which is "cholesky" wherever it
+        fits.
     n_cg_steps
-        At least 1.  They are not preconditioned, as those of the CPU are.
+        Steps of "cg", at least 1.
+    block_size
+        Coordinates a block of "subspace", at least 1.
+    precision
+        "mixed" lets "cholesky" sum its matrices on tensor cores (tf32) and then corrects each row by residuals in
+        float32, or solves it again where that does not converge: the result is as accurate as "float32", which sums
+        in float32 throughout.  The other solvers, and factors that come in tiles, are not changed by it.
     start
         ``(user_factors, item_factors)`` to start from, float32 of the shapes returned, on the host or on the device;
         None starts at random.
@@ -91,15 +100,19 @@ def als(
     Raises
     ------
     DeviceError
-        The device cannot be used, or CUDA fails.
+        The device cannot be used, CUDA fails, or the factors do not fit its memory; ``ops.als(device="cuda")`` keeps
+        them on the host then.
     DataError, DTypeError, ShapeError, ConfigError
         As for :func:`recsys_core.ops.als`; ConfigError also where the factors are too wide.
 
     Notes
     -----
-    On one device the result has the same bits in every run.
+    On one device with as much memory free, the result has the same bits in every run.  Interactions stay on the device
+    if they fit beside the factors, else they go through it in batches of rows.
+
+    `precision` is "float32" unless asked otherwise because the gain of tensor cores has not been measured.
     """
-    return fit(
+    trained = fit(
         interactions,
         n_factors,
         regularization=regularization,
@@ -109,6 +122,8 @@ def als(
         n_iterations=n_iterations,
         solver=solver,
         n_cg_steps=n_cg_steps,
+        block_size=block_size,
+        precision=precision,
         start=start,
         tolerance=tolerance,
         random_state=random_state,
@@ -117,6 +132,7 @@ def als(
         device=device,
         stream=stream,
     )
+    return cast("tuple[DeviceArray, DeviceArray]", trained)
 
 
 def fit(
@@ -130,22 +146,30 @@ def fit(
     n_iterations: int,
     solver: str,
     n_cg_steps: int,
+    block_size: int,
     start: tuple[Input, Input] | None,
     tolerance: float,
     random_state: int,
-    callback: Callable[[int, float, _Factors], object] | None,
+    callback: Callable[[int, float, Any], object] | None,
     compute_loss: bool,
     device: str,
     stream: int = 0,
-) -> _Factors:
-    """Check the settings and train; `callback` is given the factors too, as they lie on the device."""
-    _validate.one_of(solver, "solver", ("auto", "cholesky", "cg"))
+    precision: str = "float32",
+    into: tuple[FloatArray, FloatArray] | None = None,
+) -> tuple[DeviceArray, DeviceArray] | None:
+    """Check the settings and train; `callback` is given the factors too.
+
+    With `into`, arrays on the host, the factors are written there, up to date at each call of `callback`, and need not
+    fit the device; `start` is then None or `into` itself.
+    """
+    _validate.one_of(solver, "solver", _SOLVERS)
+    _validate.one_of(precision, "precision", ("float32", "mixed"))
     weight = _validate.unobserved_weight(unobserved_weight)
     if start is not None and len(start) != 2:
         raise ShapeError(f"start must be a pair (user_factors, item_factors), got {len(start)} parts")
     place = place_of(device, stream)
     return cast(
-        "_Factors",
+        "tuple[DeviceArray, DeviceArray] | None",
         cuda_module().als(
             _validate.unique_csr_arrays(interactions, "interactions"),
             _validate.integer(n_factors, "n_factors", minimum=1),
@@ -156,11 +180,14 @@ def fit(
             n_iterations=_validate.integer(n_iterations, "n_iterations", minimum=1),
             solver=solver,
             n_cg_steps=_validate.integer(n_cg_steps, "n_cg_steps", minimum=1),
+            block_size=_validate.integer(block_size, "block_size", minimum=1),
             start=None if start is None else (device_matrix(start[0], "start[0]"), device_matrix(start[1], "start[1]")),
             tolerance=_validate.number(tolerance, "tolerance", minimum=0.0),
             random_state=_validate.random_seed(random_state),
             callback=callback,
             compute_loss=bool(compute_loss),
+            mixed_precision=precision == "mixed",
+            into=into,
             place=place,
         ),
     )

@@ -99,22 +99,30 @@ def test_ties_and_equal_items(rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(indices.numpy(), want.indices)
 
 
-@pytest.mark.parametrize("solver", ["cholesky", "cg"])
-@pytest.mark.parametrize("f", [1, 8, 33, 64, 128] if not EMULATED else [1, 33, 64])
+@pytest.mark.parametrize("solver", ["cholesky", "cg", "subspace"])
+@pytest.mark.parametrize("f", [1, 8, 33, 64, 128] if not EMULATED else [1, 33])
 def test_als_agrees_with_the_cpu_and_repeats(f: int, solver: str) -> None:
     matrix = interactions()
     losses: list[float] = []
     want_losses: list[float] = []
-    settings = {"regularization": 1.0, "alpha": 5.0, "n_iterations": 3, "solver": solver}
-    exact = settings | {"solver": "cholesky"}
-    want = ops.als(matrix, f, **exact, callback=lambda _, loss: want_losses.append(loss))
+    settings = {"regularization": 1.0, "alpha": 5.0, "n_iterations": 3, "solver": solver, "block_size": 14}
+    want = ops.als(matrix, f, **settings, callback=lambda _, loss: want_losses.append(loss))
     got = ops.als(matrix, f, **settings, callback=lambda _, loss: losses.append(loss), device="cuda")
-    again = ops.als(matrix, f, **settings, device="cuda")
-    for mine, theirs, repeated in zip(got, want, again, strict=True):
-        np.testing.assert_array_equal(mine, repeated)
-        if solver == "cholesky":
-            np.testing.assert_allclose(mine, theirs, atol=2e-3)
-    np.testing.assert_allclose(losses, want_losses, rtol=1e-4 if solver == "cholesky" else 0.4)
+    on_it = ops.cuda.als(matrix, f, **settings)
+    for mine, theirs, repeated in zip(got, want, on_it, strict=True):
+        np.testing.assert_array_equal(mine, repeated.numpy())
+        np.testing.assert_allclose(mine, theirs, atol=2e-3)
+    np.testing.assert_allclose(losses, want_losses, rtol=1e-4)
+
+
+def test_als_in_mixed_precision_is_as_good_as_in_float32() -> None:
+    settings = {"regularization": 1.0, "alpha": 5.0, "n_iterations": 3, "solver": "cholesky"}
+    want = ops.als(interactions(), 33, **settings)
+    got = ops.cuda.als(interactions(), 33, **settings, precision="mixed")
+    for mine, theirs in zip(got, want, strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs, atol=2e-3)
+    with pytest.raises(ConfigError, match="precision must be one of float32, mixed"):
+        ops.cuda.als(interactions(), 4, precision="half")
 
 
 def test_als_takes_the_settings_of_the_cpu() -> None:
@@ -161,7 +169,8 @@ def test_als_keeps_the_best_iteration() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"solver": "subspace"}, ConfigError, "solver must be one of auto, cholesky, cg"),
+        ({"solver": "lu"}, ConfigError, "solver must be one of auto, cholesky, cg, subspace"),
+        ({"block_size": 0}, ConfigError, "block_size"),
         ({"unobserved_weight": 1.5}, ConfigError, "unobserved_weight must be at most 1"),
         ({"start": [np.zeros((1, 1))]}, ShapeError, "start must be a pair"),
         ({"start": [np.zeros((1, 4)), np.zeros((120, 4))]}, ShapeError, r"start\[0\] must have"),

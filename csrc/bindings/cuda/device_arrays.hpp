@@ -14,6 +14,9 @@
 
 namespace recsys::bindings {
 
+// A device and a stream of it, as every function takes them.
+using Place = std::pair<int, std::uintptr_t>;
+
 // Makes a device the current one while it lives.
 class DeviceGuard {
  public:
@@ -95,6 +98,11 @@ class DeviceArray {
   cuda::Stream stream_;
 };
 
+inline MatrixView<float> matrix_of(const DeviceArray& array) {
+  return {array.data<float>(), array.shape()[0], array.shape()[1]};
+}
+
 void bind_device_arrays(py::module_& module);
+void bind_training(py::module_& module);
 
 }  // namespace recsys::bindings

@@ -14,7 +14,7 @@
 
 #include "tests/simt/simt.hpp"
 
-#define __global__
+#define __global__ inline  // several tests may include a kernel
 #define __device__
 #define __host__
 #define __forceinline__ inline
@@ -132,7 +132,10 @@ enum cudaError_t {
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMultiProcessorCount };
+enum cudaMemPoolAttr { cudaMemPoolAttrReservedMemCurrent, cudaMemPoolAttrUsedMemCurrent };
+inline constexpr unsigned cudaHostRegisterDefault = 0;
 using cudaStream_t = struct EmulatedStream*;
+using cudaMemPool_t = struct EmulatedPool*;
 
 struct cudaDeviceProp {
   char name[256];
@@ -164,11 +167,17 @@ inline std::map<const void*, std::size_t>& shared_limits() {
 struct DeviceLimits {
   int shared_bytes = 99 << 10;
   int multiprocessors = 4;
-  std::size_t free_bytes = std::size_t{1} << 30;
+  std::size_t free_bytes = std::size_t{1} << 30;  // allocations take from it and give back
 };
 inline DeviceLimits& device_limits() {
   static DeviceLimits limits;
   return limits;
+}
+
+// Sizes of what is allocated.
+inline std::map<const void*, std::size_t>& allocations() {
+  static std::map<const void*, std::size_t> sizes;
+  return sizes;
 }
 
 // How many launches there were, for tests that must know which way was taken.
@@ -202,9 +211,16 @@ inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   *memory = std::malloc(bytes);
   if (*memory == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xCD, bytes);
+  recsys::simt::device_limits().free_bytes -= bytes;
+  recsys::simt::allocations()[*memory] = bytes;
   return cudaSuccess;
 }
 inline cudaError_t cudaFree(void* memory) {
+  const auto found = recsys::simt::allocations().find(memory);
+  if (found != recsys::simt::allocations().end()) {
+    recsys::simt::device_limits().free_bytes += found->second;
+    recsys::simt::allocations().erase(found);
+  }
   std::free(memory);
   return cudaSuccess;
 }
@@ -223,6 +239,14 @@ inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   *free = *total = recsys::simt::device_limits().free_bytes;
   return cudaSuccess;
 }
+// Scratch is not pooled.
+inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t*, int) { return cudaSuccess; }
+inline cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr, void* value) {
+  std::memset(value, 0, sizeof(std::uint64_t));
+  return cudaSuccess;
+}
+inline cudaError_t cudaHostRegister(void*, std::size_t, unsigned) { return cudaSuccess; }
+inline cudaError_t cudaHostUnregister(void*) { return cudaSuccess; }
 // One device, as of the version of CUDA whose interface this is.
 inline cudaError_t cudaDriverGetVersion(int* version) {
   *version = 13000;

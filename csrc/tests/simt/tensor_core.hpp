@@ -4,6 +4,7 @@
 // reads what was there before.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -74,6 +75,27 @@ inline void multiply_add(int (&acc)[4], const unsigned (&a)[4], unsigned b0, uns
       const std::int8_t left = all[row * 4 + k % 16 / 4].a[i / 2 + k / 16 * 2][k % 4];
       const std::int8_t right = all[column * 4 + k % 16 / 4].b[k / 16][k % 4];
       acc[i] += left * right;
+    }
+  }
+}
+
+inline unsigned round_to_tf32(float value) { return (std::bit_cast<unsigned>(value) + 0x1000U) & ~0x1FFFU; }
+
+inline void multiply_add_tf32(float (&acc)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                              std::source_location site = std::source_location::current()) {
+  struct Operands {
+    unsigned a[4];
+    unsigned b[2];
+  } mine;
+  std::memcpy(mine.a, a, sizeof(mine.a));
+  std::memcpy(mine.b, b, sizeof(mine.b));
+  const auto all = simt::exchange(0xFFFFFFFFU, mine, site);
+  const unsigned lane = simt::Block::current().lane();
+  for (unsigned i = 0; i < 4; ++i) {
+    for (unsigned k = 0; k < 8; ++k) {
+      const unsigned left = all[lane / 4 * 4 + k % 4].a[i / 2 + k / 4 * 2];
+      const unsigned right = all[(lane % 4 * 2 + i % 2) * 4 + k % 4].b[k / 4];
+      acc[i] += std::bit_cast<float>(left) * std::bit_cast<float>(right);
     }
   }
 }

@@ -1,0 +1,168 @@
+// Training on a device: ALS, and BPR and WARP.
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "bindings/arrays.hpp"
+#include "bindings/cuda/device_arrays.hpp"
+#include "cuda/als.hpp"
+#include "cuda/sgd.hpp"
+
+namespace recsys::bindings {
+namespace {
+
+AlsSolver parse_solver(const std::string& name) {
+  if (name == "auto") return AlsSolver::automatic;
+  if (name == "cholesky") return AlsSolver::cholesky;
+  if (name == "cg") return AlsSolver::cg;
+  if (name == "subspace") return AlsSolver::subspace;
+  throw ConfigError("solver must be \"auto\", \"cholesky\", \"cg\" or \"subspace\", got \"" + name + "\"");
+}
+
+// Copies an array given, on either side of the bus, to one of the result.
+void copy_into(const DeviceArray& to, const py::object& from, int n_dimensions, const std::string& name,
+               const Place& place) {
+  const FloatInput given(from, n_dimensions, name, place.first, place.second);
+  std::int64_t size = 1;
+  for (std::size_t axis = 0; axis < to.shape().size(); ++axis) {
+    if (given.shape(axis) != to.shape()[axis]) {
+      throw ShapeError(name + " must have " + std::to_string(to.shape()[axis]) + " entries along axis " +
+                       std::to_string(axis) + ", got " + std::to_string(given.shape(axis)));
+    }
+    size *= to.shape()[axis];
+  }
+  const cuda::Stream stream = stream_of(place.second);
+  cuda::check(cudaMemcpyAsync(to.data<float>(), given.data(), static_cast<std::size_t>(size) * sizeof(float),
+                              cudaMemcpyDefault, stream.handle),
+              "copying to the device");
+  stream.synchronize();
+}
+
+// As progress_callback, for a callback that is given the factors too.
+auto factors_callback(const py::object& callback, const py::tuple& factors) {
+  return [&callback, &factors](std::int64_t step, double loss) {
+    const py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (callback.is_none()) return false;
+    const py::object answer = callback(step, loss, factors);
+    const int stop = PyObject_IsTrue(answer.ptr());
+    if (stop < 0) throw py::error_already_set();
+    return stop == 1;
+  };
+}
+
+using HostFactors = std::tuple<py::array_t<float>, py::array_t<float>>;
+
+// Returns factors on the device, or, given `into`, writes them there, to the host, and returns nothing; a start is then
+// what those arrays hold.
+py::object fit_als(const CsrArrays& interactions, std::int64_t n_factors, float regularization,
+                   float regularization_exponent, float alpha, float unobserved_weight, std::int64_t n_iterations,
+                   const std::string& solver, std::int64_t n_cg_steps, std::int64_t block_size,
+                   const std::optional<std::tuple<py::object, py::object>>& start, double tolerance,
+                   std::uint64_t random_state, const py::object& callback, bool compute_loss, bool mixed_precision,
+                   std::optional<HostFactors>& into, const Place& place) {
+  const CsrView view = csr_view(interactions, "interactions");
+  if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
+  const AlsOptions options{.regularization = regularization,
+                           .regularization_exponent = regularization_exponent,
+                           .alpha = alpha,
+                           .unobserved_weight = unobserved_weight,
+                           .n_iterations = n_iterations,
+                           .solver = parse_solver(solver),
+                           .n_cg_steps = n_cg_steps,
+                           .block_size = block_size,
+                           .warm_start = start.has_value(),
+                           .tolerance = tolerance,
+                           .seed = random_state};
+  const cuda::AlsTuning tuning{.mixed_precision = mixed_precision};
+  const bool wants_loss = compute_loss && !callback.is_none();
+  const DeviceGuard guard(place.first);
+  const cuda::Stream stream = stream_of(place.second);
+  if (into) {
+    auto& [users, items] = *into;
+    require<float>(users, 2, "user_factors");
+    require<float>(items, 2, "item_factors");
+    const MatrixView<float> user_view = mutable_view(users);
+    const MatrixView<float> item_view = mutable_view(items);
+    const py::tuple factors = py::make_tuple(users, items);
+    const AlsMonitor monitor{.wants_loss = wants_loss,
+                             .wants_factors = !callback.is_none(),
+                             .after_iteration = factors_callback(callback, factors)};
+    const py::gil_scoped_release release;
+    cuda::als(view, options, user_view, item_view, false, monitor, stream, tuning);
+    return py::none();
+  }
+  cuda::require_memory("both factor matrices, which ops.als(device=...) keeps on the host where need be,",
+                       4 * checked_product(view.rows() + view.cols, n_factors));
+  const auto users = DeviceArray::make<float>({view.rows(), n_factors}, place.first, stream);
+  const auto items = DeviceArray::make<float>({view.cols, n_factors}, place.first, stream);
+  if (start) {
+    copy_into(users, std::get<0>(*start), 2, "start[0]", place);
+    copy_into(items, std::get<1>(*start), 2, "start[1]", place);
+  }
+  const py::tuple factors = py::make_tuple(users, items);
+  const AlsMonitor monitor{.wants_loss = wants_loss, .after_iteration = factors_callback(callback, factors)};
+  {
+    const py::gil_scoped_release release;
+    cuda::als(view, options, matrix_of(users), matrix_of(items), true, monitor, stream, tuning);
+  }
+  return factors;
+}
+
+SgdObjective parse_objective(const std::string& name) {
+  if (name == "bpr") return SgdObjective::bpr;
+  if (name == "warp") return SgdObjective::warp;
+  throw ConfigError("objective must be \"bpr\" or \"warp\", got \"" + name + "\"");
+}
+
+py::tuple fit_sgd(const CsrArrays& interactions, std::int64_t n_factors, const std::string& objective, bool adagrad,
+                  bool linear_decay, float learning_rate, float regularization, std::int64_t n_epochs,
+                  std::int64_t n_negatives, bool reject_positives, std::uint64_t random_state,
+                  const std::optional<std::tuple<py::object, py::object, py::object>>& initial,
+                  const py::object& callback, const Place& place) {
+  const CsrView view = csr_view(interactions, "interactions");
+  if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
+  const SgdOptions options{.objective = parse_objective(objective),
+                           .adagrad = adagrad,
+                           .linear_decay = linear_decay,
+                           .learning_rate = learning_rate,
+                           .regularization = regularization,
+                           .n_epochs = n_epochs,
+                           .n_negatives = n_negatives,
+                           .reject_positives = reject_positives,
+                           .seed = random_state,
+                           .warm_start = initial.has_value()};
+  const DeviceGuard guard(place.first);
+  const cuda::Stream stream = stream_of(place.second);
+  const auto users = DeviceArray::make<float>({view.rows(), n_factors}, place.first, stream);
+  const auto items = DeviceArray::make<float>({view.cols, n_factors}, place.first, stream);
+  const auto bias = DeviceArray::make<float>({view.cols}, place.first, stream);
+  if (initial) {
+    copy_into(users, std::get<0>(*initial), 2, "initial.user_factors", place);
+    copy_into(items, std::get<1>(*initial), 2, "initial.item_factors", place);
+    copy_into(bias, std::get<2>(*initial), 1, "initial.item_bias", place);
+  }
+  const py::tuple factors = py::make_tuple(users, items, bias);
+  const SgdMonitor monitor{.wants_factors = false, .after_epoch = factors_callback(callback, factors)};
+  const py::gil_scoped_release release;
+  cuda::sgd(view, options, matrix_of(users), matrix_of(items), bias.data<float>(), monitor, stream);
+  return factors;
+}
+
+}  // namespace
+
+void bind_training(py::module_& module) {
+  module.def("als", &fit_als, py::arg("interactions"), py::arg("n_factors"), py::kw_only(), py::arg("regularization"),
+             py::arg("regularization_exponent"), py::arg("alpha"), py::arg("unobserved_weight"),
+             py::arg("n_iterations"), py::arg("solver"), py::arg("n_cg_steps"), py::arg("block_size"), py::arg("start"),
+             py::arg("tolerance"), py::arg("random_state"), py::arg("callback"), py::arg("compute_loss"),
+             py::arg("mixed_precision"), py::arg("into"), py::arg("place"));
+  module.def("sgd", &fit_sgd, py::arg("interactions"), py::arg("n_factors"), py::kw_only(), py::arg("objective"),
+             py::arg("adagrad"), py::arg("linear_decay"), py::arg("learning_rate"), py::arg("regularization"),
+             py::arg("n_epochs"), py::arg("n_negatives"), py::arg("reject_positives"), py::arg("random_state"),
+             py::arg("initial"), py::arg("callback"), py::arg("place"));
+}
+
+}  // namespace recsys::bindings
