@@ -85,12 +85,16 @@ def sgd(
     regularization: float,
     n_epochs: int,
     n_negatives: int,
+    popularity_power: float,
     reject_positives: bool,
+    user_features: _Csr | None,
+    item_features: _Csr | None,
     random_state: int,
-    initial: tuple[object, object, object] | None,
-    callback: Callable[[int, float, tuple[DeviceArray, DeviceArray, DeviceArray]], object] | None,
+    initial: tuple[object, ...] | None,
+    callback: Callable[[int, float, Any], object] | None,
+    wants_factors: bool,
     place: _Place,
-) -> tuple[DeviceArray, DeviceArray, DeviceArray]: ...
+) -> tuple[DeviceArray | None, ...]: ...
 def solve_rows(
     histories: _Csr,
     item_factors: object,

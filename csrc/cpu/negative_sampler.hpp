@@ -56,11 +56,19 @@ class SeenItems {
 // draws are uniform.
 class ItemLottery {
  public:
+  // One is drawn uniformly, and then one of its two items.
+  struct Slot {
+    std::int32_t item;
+    std::int32_t other;
+    std::uint32_t keep_below;  // of 2^32
+  };
+
   ItemLottery() = default;
   // Weights are by item, not by position, and may be empty for uniform draws.  An item of weight 0 is never drawn.
   ItemLottery(std::span<const std::int32_t> items, std::span<const float> weights);
 
   [[nodiscard]] bool empty() const { return slots_.empty(); }
+  [[nodiscard]] std::span<const Slot> slots() const { return slots_; }
 
   // Needs a lottery that is not empty.
   std::int32_t draw(RandomStream& random) const {
@@ -70,12 +78,6 @@ class ItemLottery {
   }
 
  private:
-  struct Slot {
-    std::int32_t item;
-    std::int32_t other;
-    std::uint32_t keep_below;  // of 2^32
-  };
-
   std::vector<Slot> slots_;
 };
 

@@ -37,7 +37,7 @@ struct ProductArguments {
   float* out;         // rows n_columns apart; may be base, not in
 };
 
-__global__ void __launch_bounds__(ProductShape::n_threads) multiply_rows(ProductArguments a) {
+__global__ void __launch_bounds__(ProductShape::n_threads, 3) multiply_rows(ProductArguments a) {
   using S = ProductShape;
   auto& shared = *shared_memory<S::Shared>();
   const std::int64_t first_row = block_x() * S::tile;

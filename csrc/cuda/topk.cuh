@@ -5,80 +5,10 @@
 #include "cuda/listed.cuh"
 #include "cuda/rescore.cuh"
 #include "cuda/scan_codes.cuh"
-#include "cuda/topk.hpp"
+#include "cuda/topk_filters.cuh"
 
 namespace recsys::cuda {
 namespace detail {
-
-// Rows of items on the device, ascending and each once.
-struct ItemLists {
-  DeviceBuffer<std::int64_t> indptr;
-  DeviceBuffer<std::int32_t> items;
-
-  ItemLists() = default;
-  // Copies from the host, and waits until that is done.
-  ItemLists(const CsrView& rows, Stream stream) {
-    std::vector<std::int64_t> ends{0};
-    std::vector<std::int32_t> sorted;
-    sorted.reserve(static_cast<std::size_t>(rows.nnz()));
-    for (std::int64_t row = 0; row < rows.rows(); ++row) {
-      const auto given = rows.row_indices(row);
-      const auto begin = static_cast<std::ptrdiff_t>(sorted.size());
-      sorted.insert(sorted.end(), given.begin(), given.end());
-      if (!std::is_sorted(sorted.begin() + begin, sorted.end())) std::sort(sorted.begin() + begin, sorted.end());
-      sorted.erase(std::unique(sorted.begin() + begin, sorted.end()), sorted.end());
-      ends.push_back(std::ssize(sorted));
-    }
-    indptr = cuda::upload(ends.data(), std::ssize(ends), stream);
-    items = cuda::upload(sorted.data(), std::ssize(sorted), stream);
-    stream.synchronize();
-  }
-};
-
-// Filters of a whole request, on the device.
-struct DeviceFilters {
-  ItemLists exclude;
-  ItemLists allow_each;
-  DeviceBuffer<unsigned> allowed;
-  std::int64_t n_allowed = 0;
-
-  [[nodiscard]] FilterView view(std::int64_t first_query) const {
-    return {exclude.indptr.data() == nullptr ? nullptr : exclude.indptr.data() + first_query, exclude.items.data(),
-            allowed.data()};
-  }
-};
-
-inline void check_items(std::span<const std::int64_t> items, std::int64_t n_items, const char* name) {
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    if (items[i] >= 0 && items[i] < n_items) continue;
-    throw DataError(std::string(name) + " must hold item indices in [0, " + std::to_string(n_items) + "), got " +
-                    std::to_string(items[i]) + " at position " + std::to_string(i));
-  }
-}
-
-inline DeviceFilters upload_filters(const ItemIndex& index, const TopkRequest& request, Stream stream) {
-  DeviceFilters filters;
-  const std::int64_t n_items = index.n_items();
-  filters.n_allowed = n_items;
-  if (request.exclude) filters.exclude = ItemLists(*request.exclude, stream);
-  if (request.allow_each) filters.allow_each = ItemLists(*request.allow_each, stream);
-  if (!request.allow && request.deny.empty()) return filters;
-  constexpr int n_threads = 256;
-  filters.allowed = DeviceBuffer<unsigned>(divide_up(n_items, 32), stream);
-  filters.allowed.set_bytes(request.allow ? 0 : 0xFF, stream);
-  const auto mark = [&](std::span<const std::int64_t> items, const char* name, auto kernel) {
-    check_items(items, n_items, name);
-    if (items.empty()) return;
-    const DeviceBuffer<std::int64_t> given = cuda::upload(items.data(), std::ssize(items), stream);
-    launch(name, kernel, blocks(divide_up(given.size(), n_threads)), n_threads, 0, stream, given.data(), given.size(),
-           index.positions(), filters.allowed.data());
-  };
-  if (request.allow) mark(*request.allow, "allow", set_bits);
-  mark(request.deny, "deny", clear_bits);
-  if (request.allow) filters.n_allowed = std::min(n_items, std::ssize(*request.allow));
-  filters.n_allowed -= std::min(filters.n_allowed, std::ssize(request.deny));
-  return filters;
-}
 
 // One batch of queries and all the memory that it needs.
 class TopkBatch {
@@ -99,18 +29,20 @@ class TopkBatch {
 
     // Of one query that has a part of a range to itself.
     [[nodiscard]] std::int64_t bytes(const IndexView& index) const {
-      return 4 * index.row_stride + 2 * index.code_stride + 4 * (survivors + 2) + 8 * (capacity + part_capacity) +
+      return 4 * index.row_stride + 2 * index.code_stride + 4 * (survivors + 3) + 8 * (capacity + part_capacity) +
              static_cast<std::int64_t>(sizeof(Query)) + 12 * k;
     }
   };
 
+  // `parts_room`: bytes for the keys of parts of the items.
   TopkBatch(const ItemIndex& index, const Sizes& sizes, const FilterView& filters, std::int64_t n_queries,
-            const TopkTuning& tuning, Stream stream)
+            std::int64_t parts_room, const TopkTuning& tuning, Stream stream)
       : index_(index),
         view_(index.view()),
         sizes_(sizes),
         filters_(filters),
         n_queries_(n_queries),
+        parts_room_(parts_room),
         tuning_(tuning),
         stream_(stream),
         multiprocessors_(device_attribute(cudaDevAttrMultiProcessorCount)),
@@ -180,8 +112,10 @@ class TopkBatch {
   void scan_floats(const std::int32_t* chosen, std::int64_t n_chosen, std::int64_t last) {
     using S = FloatScanShape;
     const std::int64_t n_panels = divide_up(n_chosen, S::panel);
-    // As many parts as fill the device, with a few steps in each.
-    const std::int64_t most_parts = std::clamp<std::int64_t>(last / (8 * S::n_threads), 1, 256);
+    // As many parts as fill the device, with a few steps in each, if there is memory for them.
+    const std::int64_t a_part = n_chosen * (8 * sizes_.part_capacity + 4);
+    const std::int64_t most_parts =
+        std::clamp<std::int64_t>(std::min(last / (8 * S::n_threads), parts_room_ / a_part), 1, 256);
     const std::int64_t wanted = std::clamp<std::int64_t>(4 * multiprocessors_ / n_panels, 1, most_parts);
     const std::int64_t part = round_up_to(divide_up(last, wanted), S::n_threads);
     const std::int64_t n_parts = divide_up(last, part);
@@ -232,6 +166,7 @@ class TopkBatch {
   Sizes sizes_;
   FilterView filters_;
   std::int64_t n_queries_;
+  std::int64_t parts_room_;
   TopkTuning tuning_;
   Stream stream_;
   std::int64_t multiprocessors_;
@@ -280,29 +215,37 @@ void topk(const ItemIndex& index, const TopkRequest& request, std::int64_t k, st
   detail::check_request(index, request, k);
   const std::int64_t n_queries = request.queries.rows();
   const std::int64_t d = index.n_factors();
-  const detail::DeviceFilters filters = detail::upload_filters(index, request, stream);
+  const detail::SharedFilters filters = detail::upload_filters(index, request, stream);
   if (n_queries == 0) return;
   const std::int64_t k_reachable = std::max<std::int64_t>(1, std::min(k, index.n_items()));
   const detail::TopkBatch::Sizes sizes(
       k_reachable,
       !request.allow_each && detail::uses_codes(index, request.method, k_reachable, filters.n_allowed, tuning), tuning);
 
-  const std::int64_t bytes = sizes.bytes(index.view()) + (request.queries_on_device ? 0 : 4 * d);
-  const double room = tuning.memory_share * static_cast<double>(free_memory()) / static_cast<double>(bytes);
+  const std::int64_t a_query = sizes.bytes(index.view()) + (request.queries_on_device ? 0 : 4 * d);
+  const auto room = static_cast<std::int64_t>(tuning.memory_share * static_cast<double>(free_memory()));
   constexpr std::int64_t largest_batch = 1 << 16;
-  const std::int64_t batch = std::clamp<std::int64_t>(static_cast<std::int64_t>(room), 1, largest_batch);
-  for (std::int64_t first = 0; first < n_queries; first += batch) {
-    const std::int64_t n = std::min(batch, n_queries - first);
+  std::int64_t n = 0;
+  for (std::int64_t first = 0; first < n_queries; first += n) {
+    std::int64_t bytes = 0;
+    for (n = 0; n < std::min(largest_batch, n_queries - first); ++n) {
+      const std::int64_t own = a_query + detail::BatchFilters::bytes(request, first + n);
+      if (own > room) throw_too_little_memory("query " + std::to_string(first + n) + " and its filters", own, room);
+      if (bytes + own > room) break;
+      bytes += own;
+    }
+    const std::int64_t parts_room = room - bytes + n * (8 * sizes.part_capacity + 4);
+    const detail::BatchFilters batch_filters(request, first, n, stream);
     DeviceBuffer<float> copied;
     const float* given = request.queries.row(first);
     if (!request.queries_on_device) {
       copied = cuda::upload(given, n * d, stream);
       given = copied.data();
     }
-    detail::TopkBatch work(index, sizes, filters.view(first), n, tuning, stream);
+    detail::TopkBatch work(index, sizes, batch_filters.view(filters), n, parts_room, tuning, stream);
     work.prepare(given, first);
     if (request.allow_each) {
-      work.answer_by_lists(filters.allow_each.indptr.data() + first, filters.allow_each.items.data());
+      work.answer_by_lists(batch_filters.allow_each.indptr.data(), batch_filters.allow_each.items.data());
     } else if (sizes.compact) {
       work.answer_by_codes();
     } else {

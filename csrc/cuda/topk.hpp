@@ -7,7 +7,7 @@
 // more items survive a wave than there is room for, is answered by float32.  No score matrix exists in either.
 //
 // Cost: B n d multiply-adds, in 8 bits or in float32.  Memory beside the index: about 12 (k + 1024) + 5 d bytes a query
-// in flight; batches are cut to a share of the memory that is free.
+// with its filters in flight; batches are cut to a share of the memory that is free.
 #pragma once
 
 #include <cstdint>

@@ -366,7 +366,7 @@ TEST(cuda_topk_scores_the_items_allowed_for_each_query) {
       CHECK(scans_of_codes() == before);
       const cuda::ItemIndex index = asked.index();
       const Answer want = asked.on_cpu();
-      test::with_device_limits({.free_bytes = 60'000},
+      test::with_device_limits({.free_bytes = 80'000},
                                [&] { CHECK(asked.on_device(index, Method::automatic, small_steps) == want); });
     }
   });
@@ -437,9 +437,13 @@ TEST(cuda_topk_cuts_batches_to_the_memory_there_is) {
     const Answer want = asked.on_cpu();
     const cuda::ItemIndex index = asked.index();
     const int before = test::launches_of(cuda::prepare_queries);
-    test::with_device_limits({.free_bytes = 60'000},
+    test::with_device_limits({.free_bytes = 80'000},
                              [&] { CHECK(asked.on_device(index, Method::float32, small_steps) == want); });
     CHECK(test::launches_of(cuda::prepare_queries) - before > 1);
+    test::with_device_limits({.free_bytes = 4'000}, [&] {
+      CHECK_THROWS((void)asked.on_device(index, Method::float32, small_steps), DeviceError,
+                   "query 0 and its filters must fit the device's memory");
+    });
   });
 }
 
@@ -498,5 +502,6 @@ TEST(cuda_topk_refuses_what_it_cannot_answer) {
   asked.bias.assign(100, 0.0F);
   asked.bias[2] = infinity;
   CHECK_THROWS((void)asked.index(), DataError, "item_bias");
-  test::with_device_limits({.free_bytes = 100}, [&] { CHECK_THROWS(ask(), DeviceError, "out of memory"); });
+  test::with_device_limits({.free_bytes = 100},
+                           [&] { CHECK_THROWS(ask(), DeviceError, "must fit the device's memory"); });
 }

@@ -33,8 +33,8 @@ def bpr(interactions: CSR, n_factors: int = 64, *, device: str = "cpu", **option
     n_factors
         Length f of the vectors, at least 1.
     device
-        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; a device lacks features and `popularity_power`, and does not
-        repeat to the bit.  :func:`recsys_core.ops.cuda.bpr` leaves the result there.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; a device does not repeat to the bit.
+        :func:`recsys_core.ops.cuda.bpr` leaves the result there.
     **options
         Of the training: see :class:`SgdOptions`.
 

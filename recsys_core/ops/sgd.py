@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from recsys_core.types import CSR, FloatArray
 
 __all__ = ["SgdFactors", "SgdOptions"]
-
-_OPTIMIZERS = ("adagrad", "sgd")
-_SCHEDULES = ("linear", "constant")
 
 
 class SgdOptions(TypedDict, total=False):
@@ -183,6 +180,74 @@ def _times(features: CSR, embeddings: FloatArray | None, what: str) -> FloatArra
     return np.ascontiguousarray(features @ embeddings, dtype=np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The options, each with what it is where it is left out."""
+
+    learning_rate: float = 0.05
+    regularization: float = 0.001
+    n_epochs: int = 50
+    optimizer: str = "adagrad"
+    schedule: str = "linear"
+    popularity_power: float = 0.0
+    reject_positives: bool = True
+    user_features: CSR | None = None
+    item_features: CSR | None = None
+    initial: SgdFactors | None = None
+    random_state: int = 0
+    n_threads: int = 0
+    deterministic: bool = False
+    callback: Callable[[int, float], object] | None = None
+    validate: Callable[[SgdFactors], float | None] | None = None
+    patience: int = 5
+
+    @classmethod
+    def of(cls, options: SgdOptions, function: str) -> Settings:
+        """Fill in what `function` was not given."""
+        unknown = options.keys() - SgdOptions.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"{function}() got an unexpected keyword argument {min(unknown)!r}")
+        return cls(**options)
+
+    def of_steps(self) -> dict[str, Any]:
+        """Return what the core and a device take alike, checked."""
+        _validate.one_of(self.optimizer, "optimizer", ("adagrad", "sgd"))
+        _validate.one_of(self.schedule, "schedule", ("linear", "constant"))
+        return {
+            "adagrad": self.optimizer == "adagrad",
+            "linear_decay": self.schedule == "linear",
+            "learning_rate": _validate.positive(self.learning_rate, "learning_rate"),
+            "regularization": _validate.number(self.regularization, "regularization", minimum=0.0),
+            "n_epochs": _validate.integer(self.n_epochs, "n_epochs", minimum=1),
+            "popularity_power": _validate.number(self.popularity_power, "popularity_power", minimum=0.0),
+            "reject_positives": bool(self.reject_positives),
+            "random_state": _validate.random_seed(self.random_state),
+        }
+
+    def of_features(self) -> dict[str, _validate.CsrArrays | None]:
+        """Return the features of both sides as arrays, by the names of the options."""
+        given = {"user_features": self.user_features, "item_features": self.item_features}
+        return {
+            name: None if value is None else _validate.unique_csr_arrays(value, name) for name, value in given.items()
+        }
+
+
+def shapes_of(
+    n_users: int, n_items: int, n_factors: int, features: dict[str, _validate.CsrArrays | None]
+) -> dict[str, tuple[int, ...] | None]:
+    """Return the shapes of an :class:`SgdFactors`, of a bias of users none."""
+    of_users, of_items = (None if side is None else side[3] for side in features.values())
+    return {
+        "user_factors": (n_users, n_factors),
+        "item_factors": (n_items, n_factors),
+        "item_bias": (n_items,),
+        "user_feature_factors": None if of_users is None else (of_users, n_factors),
+        "item_feature_factors": None if of_items is None else (of_items, n_factors),
+        "item_feature_bias": None if of_items is None else (of_items,),
+        "user_bias": None,
+    }
+
+
 def train(
     interactions: CSR,
     n_factors: int,
@@ -190,48 +255,23 @@ def train(
     objective: Literal["bpr", "warp", "logistic", "squared"],
     n_negatives: int = 1,
     value_scale: float = 1.0,
-    learning_rate: float = 0.05,
-    regularization: float = 0.001,
-    n_epochs: int = 50,
-    optimizer: Literal["adagrad", "sgd"] = "adagrad",
-    schedule: Literal["linear", "constant"] = "linear",
-    popularity_power: float = 0.0,
-    reject_positives: bool = True,
-    user_features: CSR | None = None,
-    item_features: CSR | None = None,
-    initial: SgdFactors | None = None,
-    random_state: int = 0,
-    n_threads: int = 0,
-    deterministic: bool = False,
-    callback: Callable[[int, float], object] | None = None,
-    validate: Callable[[SgdFactors], float | None] | None = None,
-    patience: int = 5,
+    **options: Unpack[SgdOptions],
 ) -> SgdFactors:
     """Check the options, make or copy the arrays and train them in place."""
-    rate = _validate.positive(learning_rate, "learning_rate")
-    _validate.one_of(optimizer, "optimizer", _OPTIMIZERS)
-    _validate.one_of(schedule, "schedule", _SCHEDULES)
+    settings = Settings.of(options, {"logistic": "logistic_mf", "squared": "explicit_mf"}.get(objective, objective))
+    steps = settings.of_steps()
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     if value_scale != 1.0:
         arrays = (*arrays[:2], arrays[2] * np.float32(value_scale), arrays[3])
     n_factors = _validate.integer(n_factors, "n_factors", minimum=1)
-    sides = {
-        name: None if value is None else _validate.unique_csr_arrays(value, name)
-        for name, value in (("user_features", user_features), ("item_features", item_features))
-    }
+    sides = settings.of_features()
     n_users, n_items = len(arrays[0]) - 1, arrays[3]
-    of_users, of_items = (None if side is None else side[3] for side in sides.values())
-    shapes: dict[str, tuple[int, ...] | None] = {
-        "user_factors": (n_users, n_factors),
-        "item_factors": (n_items, n_factors),
-        "item_bias": (n_items,),
-        "user_feature_factors": None if of_users is None else (of_users, n_factors),
-        "item_feature_factors": None if of_items is None else (of_items, n_factors),
-        "item_feature_bias": None if of_items is None else (of_items,),
-        "user_bias": (n_users,) if objective == "squared" else None,
-    }
+    shapes = shapes_of(n_users, n_items, n_factors, sides)
+    if objective == "squared":
+        shapes["user_bias"] = (n_users,)
+    initial, callback, validate = settings.initial, settings.callback, settings.validate
     factors = _empty(shapes) if initial is None else _checked(initial, shapes)
-    watch = Watch(factors, callback, validate, _validate.integer(patience, "patience", minimum=1))
+    watch = Watch(factors, callback, validate, _validate.integer(settings.patience, "patience", minimum=1))
     unused = np.empty((0, n_factors), dtype=np.float32)
     _core.sgd(
         arrays,
@@ -245,20 +285,13 @@ def train(
         unused if factors.item_feature_factors is None else factors.item_feature_factors,
         unused[:, 0] if factors.item_feature_bias is None else factors.item_feature_bias,
         objective=objective,
-        adagrad=optimizer == "adagrad",
-        linear_decay=schedule == "linear",
-        learning_rate=rate,
-        regularization=_validate.number(regularization, "regularization", minimum=0.0),
-        n_epochs=_validate.integer(n_epochs, "n_epochs", minimum=1),
         n_negatives=n_negatives,
-        popularity_power=_validate.number(popularity_power, "popularity_power", minimum=0.0),
-        reject_positives=bool(reject_positives),
-        random_state=_validate.random_seed(random_state),
-        n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
-        deterministic=bool(deterministic),
+        n_threads=_validate.integer(settings.n_threads, "n_threads", minimum=0),
+        deterministic=bool(settings.deterministic),
         warm_start=initial is not None,
         wants_factors=validate is not None,
         callback=None if callback is None and validate is None else watch,
+        **steps,
     )
     return watch.best
 
@@ -306,17 +339,24 @@ def _empty(shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:
     return SgdFactors(**parts)
 
 
-def _checked(initial: SgdFactors, shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:
+def check_parts(initial: SgdFactors, shapes: dict[str, tuple[int, ...] | None]) -> None:
+    """Refuse an `initial` that has other parts than there are shapes, or of other shapes."""
     if not isinstance(initial, SgdFactors):
         raise DTypeError(f"initial must be an SgdFactors, got {type(initial).__name__}; build one of its arrays")
-    parts: dict[str, Any] = {}
     for name, shape in shapes.items():
         part = getattr(initial, name)
         if (part is None) != (shape is None):
             got = "None" if part is None else "an array"
             by = "explicit_mf" if name == "user_bias" else "features"
             raise ShapeError(f"initial.{name} must be given with {by}, and only with them, got {got}")
-        if part is not None and np.shape(part) != shape:
-            raise ShapeError(f"initial.{name} must have the shape {shape}, got {np.shape(part)}")
+        found = None if part is None else tuple(getattr(part, "shape", np.shape(part)))
+        if found != shape:
+            raise ShapeError(f"initial.{name} must have the shape {shape}, got {found}")
+
+
+def _checked(initial: SgdFactors, shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:
+    check_parts(initial, shapes)
+    parts: dict[str, Any] = {name: getattr(initial, name) for name in shapes}
+    for name, part in parts.items():
         parts[name] = None if part is None else np.array(part, dtype=np.float32, order="C")
     return SgdFactors(**parts)

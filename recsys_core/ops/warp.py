@@ -43,8 +43,8 @@ def warp(
         Largest number N of draws for an entry, at least 1.  More finds rarer violations, near the top, and costs
         more.
     device
-        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; a device lacks features and `popularity_power`, and does not
-        repeat to the bit.  :func:`recsys_core.ops.cuda.warp` leaves the result there.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``; a device does not repeat to the bit.
+        :func:`recsys_core.ops.cuda.warp` leaves the result there.
     **options
         Of the training: see :class:`SgdOptions`.
 

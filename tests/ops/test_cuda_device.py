@@ -228,15 +228,39 @@ def test_sgd_goes_on_from_factors_and_keeps_the_best_epoch() -> None:
     np.testing.assert_array_equal(best.item_factors, seen[1].item_factors)
     assert not np.array_equal(best.item_factors, seen[4].item_factors)
     # Its own result on the device goes in as it is.
-    on_it = ops.cuda.bpr(BLOCKS, 8, initial=ops.SgdFactors(*ops.cuda.bpr(BLOCKS, 8, n_epochs=1)), n_epochs=1)
+    on_it = ops.cuda.bpr(BLOCKS, 8, initial=ops.cuda.bpr(BLOCKS, 8, n_epochs=1), n_epochs=1)
     assert [part.shape for part in on_it] == [(40, 8), (16, 8), (16,)]
+
+
+@pytest.mark.parametrize("name", ["bpr", "warp"])
+def test_sgd_learns_from_features_alone(name: str) -> None:
+    # Groups are features of users and items: those who have had nothing score by them.
+    interactions = sp.vstack([BLOCKS, sp.csr_matrix((2, 16), dtype=np.float32)], format="csr")
+    groups = np.concatenate([np.repeat([0, 1], 20), [0, 1]])
+    of_users = sp.csr_matrix(np.eye(2, dtype=np.float32)[groups])
+    of_items = sp.csr_matrix(np.eye(2, dtype=np.float32)[np.repeat([0, 1], 8)])
+    options = {"n_epochs": 12, "learning_rate": 0.2, "user_features": of_users, "item_features": of_items}
+    seen: list[ops.SgdFactors] = []
+    trained = getattr(ops, name)(
+        interactions, 8, device="cuda", popularity_power=0.5, validate=lambda present: seen.append(present), **options
+    )
+    scores = trained.user_factors @ trained.item_factors.T + trained.item_bias
+    assert scores[40, :8].min() > scores[40, 8:].max()
+    assert scores[41, 8:].min() > scores[41, :8].max()
+    assert len(seen) == 12
+    for factors in (seen[0], trained):
+        embedded = factors.embed_users(sp.eye_array(2, format="csr"))
+        np.testing.assert_allclose(factors.user_factors[40:], embedded, atol=1e-6)
+    again = getattr(ops.cuda, name)(interactions, 8, initial=trained, **(options | {"n_epochs": 1}))
+    assert again.item_feature_bias.shape == (2,)
+    with pytest.raises(ShapeError, match=r"initial\.user_feature_factors must be given with features"):
+        getattr(ops.cuda, name)(interactions, 8, initial=trained)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"popularity_power": 0.5}, "popularity_power must be left out on a device"),
-        ({"item_features": sp.eye_array(16, format="csr")}, "item_features must be left out"),
+        ({"popularity_power": -0.5}, "popularity_power must be at least 0"),
         ({"optimizer": "adam"}, "optimizer must be one of adagrad, sgd"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
         ({"learning_rate": 1e30, "optimizer": "sgd"}, "diverged"),

@@ -117,11 +117,44 @@ SgdObjective parse_objective(const std::string& name) {
   throw ConfigError("objective must be \"bpr\" or \"warp\", got \"" + name + "\"");
 }
 
+// What is learned of one side, on the device: factors, and where it has features their embeddings.
+struct TrainedSide {
+  DeviceArray factors;
+  std::optional<DeviceArray> bias;
+  CsrView features;
+  std::optional<DeviceArray> feature_factors;
+  std::optional<DeviceArray> feature_bias;
+
+  TrainedSide(std::int64_t n, std::int64_t f, bool with_bias, const std::optional<CsrArrays>& given,
+              const std::string& name, const Place& place)
+      : factors(DeviceArray::make<float>({n, f}, place.first, stream_of(place.second))) {
+    const auto vector = [&](std::int64_t size) {
+      return DeviceArray::make<float>({size}, place.first, stream_of(place.second));
+    };
+    if (with_bias) bias = vector(n);
+    if (!given) return;
+    features = csr_view(*given, name + "_features");
+    feature_factors = DeviceArray::make<float>({features.cols, f}, place.first, stream_of(place.second));
+    if (with_bias) feature_bias = vector(features.cols);
+  }
+  [[nodiscard]] static std::int64_t bytes(std::int64_t n, std::int64_t f, const std::optional<CsrArrays>& given) {
+    return 4 * checked_product(n + (given ? std::get<3>(*given) : 0), f + 1);
+  }
+  [[nodiscard]] cuda::DeviceSgdSide view() const {
+    const auto data = [](const std::optional<DeviceArray>& array) { return array ? array->data<float>() : nullptr; };
+    return {matrix_of(factors), data(bias), features,
+            feature_factors ? matrix_of(*feature_factors) : MatrixView<float>{}, data(feature_bias)};
+  }
+};
+
+// The parts of `initial` and of the result: of users and items the factors, of items the bias, and then the factors of
+// the features of both and their bias, None where there are no features.
 py::tuple fit_sgd(const CsrArrays& interactions, std::int64_t n_factors, const std::string& objective, bool adagrad,
                   bool linear_decay, float learning_rate, float regularization, std::int64_t n_epochs,
-                  std::int64_t n_negatives, bool reject_positives, std::uint64_t random_state,
-                  const std::optional<std::tuple<py::object, py::object, py::object>>& initial,
-                  const py::object& callback, const Place& place) {
+                  std::int64_t n_negatives, float popularity_power, bool reject_positives,
+                  const std::optional<CsrArrays>& user_features, const std::optional<CsrArrays>& item_features,
+                  std::uint64_t random_state, const std::optional<py::tuple>& initial, const py::object& callback,
+                  bool wants_factors, const Place& place) {
   const CsrView view = csr_view(interactions, "interactions");
   if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
   const SgdOptions options{.objective = parse_objective(objective),
@@ -131,23 +164,35 @@ py::tuple fit_sgd(const CsrArrays& interactions, std::int64_t n_factors, const s
                            .regularization = regularization,
                            .n_epochs = n_epochs,
                            .n_negatives = n_negatives,
+                           .popularity_power = popularity_power,
                            .reject_positives = reject_positives,
                            .seed = random_state,
                            .warm_start = initial.has_value()};
   const DeviceGuard guard(place.first);
   const cuda::Stream stream = stream_of(place.second);
-  const auto users = DeviceArray::make<float>({view.rows(), n_factors}, place.first, stream);
-  const auto items = DeviceArray::make<float>({view.cols, n_factors}, place.first, stream);
-  const auto bias = DeviceArray::make<float>({view.cols}, place.first, stream);
-  if (initial) {
-    copy_into(users, std::get<0>(*initial), 2, "initial.user_factors", place);
-    copy_into(items, std::get<1>(*initial), 2, "initial.item_factors", place);
-    copy_into(bias, std::get<2>(*initial), 1, "initial.item_bias", place);
+  cuda::require_memory("what BPR and WARP learn", TrainedSide::bytes(view.rows(), n_factors, user_features) +
+                                                      TrainedSide::bytes(view.cols, n_factors, item_features));
+  const TrainedSide users(view.rows(), n_factors, false, user_features, "user", place);
+  const TrainedSide items(view.cols, n_factors, true, item_features, "item", place);
+  const std::pair<const char*, std::optional<DeviceArray>> parts[] = {
+      {"user_factors", users.factors},
+      {"item_factors", items.factors},
+      {"item_bias", items.bias},
+      {"user_feature_factors", users.feature_factors},
+      {"item_feature_factors", items.feature_factors},
+      {"item_feature_bias", items.feature_bias},
+  };
+  py::tuple factors(std::size(parts));
+  for (std::size_t i = 0; i < std::size(parts); ++i) {
+    const auto& [name, part] = parts[i];
+    if (part && initial) {
+      copy_into(*part, (*initial)[i], static_cast<int>(part->shape().size()), std::string("initial.") + name, place);
+    }
+    factors[i] = part ? py::cast(*part) : py::none();
   }
-  const py::tuple factors = py::make_tuple(users, items, bias);
-  const SgdMonitor monitor{.wants_factors = false, .after_epoch = factors_callback(callback, factors)};
+  const SgdMonitor monitor{.wants_factors = wants_factors, .after_epoch = factors_callback(callback, factors)};
   const py::gil_scoped_release release;
-  cuda::sgd(view, options, matrix_of(users), matrix_of(items), bias.data<float>(), monitor, stream);
+  cuda::sgd(view, options, users.view(), items.view(), monitor, stream);
   return factors;
 }
 
@@ -161,8 +206,9 @@ void bind_training(py::module_& module) {
              py::arg("mixed_precision"), py::arg("into"), py::arg("place"));
   module.def("sgd", &fit_sgd, py::arg("interactions"), py::arg("n_factors"), py::kw_only(), py::arg("objective"),
              py::arg("adagrad"), py::arg("linear_decay"), py::arg("learning_rate"), py::arg("regularization"),
-             py::arg("n_epochs"), py::arg("n_negatives"), py::arg("reject_positives"), py::arg("random_state"),
-             py::arg("initial"), py::arg("callback"), py::arg("place"));
+             py::arg("n_epochs"), py::arg("n_negatives"), py::arg("popularity_power"), py::arg("reject_positives"),
+             py::arg("user_features"), py::arg("item_features"), py::arg("random_state"), py::arg("initial"),
+             py::arg("callback"), py::arg("wants_factors"), py::arg("place"));
 }
 
 }  // namespace recsys::bindings
