@@ -28,13 +28,15 @@ struct SgdArguments {
 };
 
 // Blocks that a multiprocessor is to hold by registers: more would spill.
-[[nodiscard]] constexpr int sgd_blocks_held(int width) {
-  return width <= 2 ? 4 : (width <= 4 ? 3 : (width <= 8 ? 2 : 1));
+[[nodiscard]] constexpr int sgd_blocks_held(int width, bool with_features) {
+  if (width <= 2) return 4;
+  if (width <= 4) return with_features ? 2 : 3;
+  return width <= 8 ? 2 : 1;
 }
 
 // Takes steps for samples w, w + n_warps, ... of the block; `width` numbers a lane, at least f / 32.
 template <int width, SgdObjective objective, bool with_features>
-__global__ void __launch_bounds__(256, sgd_blocks_held(width)) sgd_epoch(SgdArguments a) {
+__global__ void __launch_bounds__(256, sgd_blocks_held(width, with_features)) sgd_epoch(SgdArguments a) {
   const auto n_all = static_cast<std::uint64_t>(gridDim.x) * static_cast<std::uint64_t>(n_warps());
   const int f = a.step.f;
   double loss = 0;

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 EMULATED = "RECSYS_CUDA_EMULATED" in os.environ
 _CPU, _CUDA = 1, 2  # as DLPack numbers them
@@ -49,3 +50,10 @@ def consumed(array: Any) -> np.ndarray:
         return np.from_dlpack(Relabelled(array, _CPU))
     torch = pytest.importorskip("torch")
     return torch.from_dlpack(array).cpu().numpy()
+
+
+def interactions(n_users: int = 60 if EMULATED else 300, n_items: int = 120, seed: int = 0) -> sp.csr_matrix:
+    """Random interactions of a size that the device, real or emulated, is quick with."""
+    matrix = sp.random(n_users, n_items, density=0.08, format="csr", dtype=np.float32, rng=np.random.default_rng(seed))
+    matrix.data[:] = 1 + np.floor(matrix.data * 3)
+    return matrix
