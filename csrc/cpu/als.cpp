@@ -105,8 +105,9 @@ double shared_lambda(const Side& side, const AlsOptions& options) {
   return std::exp(logarithms / static_cast<double>(n));
 }
 
-// Solves for one side given the other, whose Gram matrix is given too.
-void half_sweep(Side& solved, Side& given, std::vector<double> gram, AlsSolver solver, const AlsOptions& options) {
+// Solves for one side given the other, whose Gram matrix is given too; `whitened` is scratch for its vectors.
+void half_sweep(Side& solved, Side& given, std::vector<double> gram, PaddedMatrix& whitened, AlsSolver solver,
+                const AlsOptions& options) {
   const std::int64_t f = given.vectors().cols;
   const double lambda = shared_lambda(solved, options);
   for (double& entry : gram) entry *= static_cast<double>(options.unobserved_weight);
@@ -118,15 +119,15 @@ void half_sweep(Side& solved, Side& given, std::vector<double> gram, AlsSolver s
                     "but is not; raise regularization, got " +
                     std::to_string(options.regularization));
   }
-  const PaddedMatrix whitened = detail::whiten_all(*whitening, given.vectors(), options.n_threads);
   std::vector<float> ridges;
   ridges.reserve(solved.lambdas.size());
   for (const float own : solved.lambdas) ridges.push_back(own - static_cast<float>(lambda));
-  const detail::RowSystems systems{.rows = solved.rows,
-                                   .factors = {whitened.data(), whitened.rows(), f, whitened.ld()},
-                                   .weights = {1.0F - options.unobserved_weight, options.alpha, 1.0F, options.alpha},
-                                   .whitening = &*whitening,
-                                   .ridges = ridges};
+  const detail::RowSystems systems{
+      .rows = solved.rows,
+      .factors = detail::whiten_all(*whitening, given.vectors(), whitened, options.n_threads),
+      .weights = {1.0F - options.unobserved_weight, options.alpha, 1.0F, options.alpha},
+      .whitening = &*whitening,
+      .ridges = ridges};
   if (solver == AlsSolver::cholesky) {
     const std::int64_t failed =
         detail::solve_systems(systems, solved.plan, solved.data(), solved.ld(), options.n_threads);
@@ -222,14 +223,16 @@ void als(const CsrView& interactions, const AlsOptions& given, MatrixView<float>
   }
   users.clear_empty_rows();
 
+  // Kept over the iterations: fresh memory costs the system more time than it takes to fill.
+  PaddedMatrix whitened(std::max(interactions.rows(), interactions.cols), f);
   std::vector<double> yty = detail::gram(items.vectors(), options.n_threads);
   double before = std::numeric_limits<double>::infinity();
   for (std::int64_t iteration = 0; iteration < options.n_iterations; ++iteration) {
-    half_sweep(users, items, yty, solver, options);
+    half_sweep(users, items, yty, whitened, solver, options);
     const std::vector<double> xtx = detail::gram(users.vectors(), options.n_threads);
     // Items nobody has interacted with are solved by zero, which no half-sweep writes since their rows are empty.
     if (iteration == 0) items.clear_empty_rows();
-    half_sweep(items, users, xtx, solver, options);
+    half_sweep(items, users, xtx, whitened, solver, options);
     yty = detail::gram(items.vectors(), options.n_threads);
     double loss = std::numeric_limits<double>::quiet_NaN();
     if (monitor.wants_loss || options.tolerance > 0.0) loss = objective(users, items, xtx, yty, options);

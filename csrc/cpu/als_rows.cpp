@@ -104,16 +104,15 @@ RowPlan plan_iterative_rows(const CsrView& rows, std::int64_t f) {
   return {schedule_rows(row_costs(rows, f / 8 + 8), block_rows), {}};
 }
 
-PaddedMatrix whiten_all(const Whitening& whitening, const Strided& vectors, std::int64_t n_threads) {
+Strided whiten_all(const Whitening& whitening, const Strided& vectors, PaddedMatrix& out, std::int64_t n_threads) {
   constexpr std::int64_t task_rows = 256;
   const cpu::KernelTable& kernels = cpu::kernels();
-  PaddedMatrix out(vectors.rows, vectors.cols);
   parallel_for((vectors.rows + task_rows - 1) / task_rows, n_threads, [&](std::int64_t task, std::int64_t) {
     const std::int64_t first = task * task_rows;
     const std::int64_t count = std::min(task_rows, vectors.rows - first);
     whitening.whiten(kernels, vectors.data + first * vectors.ld, vectors.ld, count, out.row(first), out.ld());
   });
-  return out;
+  return {out.data(), vectors.rows, vectors.cols, out.ld()};
 }
 
 void refine_rows(const RowSystems& systems, const RowSchedule& schedule, const Refinement& refinement, float* out,

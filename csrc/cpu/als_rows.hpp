@@ -14,8 +14,9 @@ struct Refinement {
 // As plan_rows, for rows whose cost grows with their entries alone; none is cut into parts.
 [[nodiscard]] RowPlan plan_iterative_rows(const CsrView& rows, std::int64_t f);
 
-// Whitened copies of all vectors.
-[[nodiscard]] PaddedMatrix whiten_all(const Whitening& whitening, const Strided& vectors, std::int64_t n_threads);
+// Writes whitened copies of all vectors into the first rows of `out`, as wide as they, and returns these rows.
+[[nodiscard]] Strided whiten_all(const Whitening& whitening, const Strided& vectors, PaddedMatrix& out,
+                                 std::int64_t n_threads);
 
 // Improves the scheduled rows of `out`, rows out_ld apart and padded; the systems' factors are whitened.
 void refine_rows(const RowSystems& systems, const RowSchedule& schedule, const Refinement& refinement, float* out,
