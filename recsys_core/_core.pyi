@@ -80,6 +80,7 @@ def solve_rows(
     confidence: tuple[float, float],
     target: tuple[float, float],
     item_offset: _Floats | None,
+    ridge: _Floats | None,
     non_negative: bool,
     n_threads: int,
 ) -> _Floats: ...

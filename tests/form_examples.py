@@ -6,13 +6,23 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_core.export.graph import GraphBuilder
-from recsys_core.models import DotForm, FoldIn, HistoryEncoder, ItemItemForm, PairForm, PairScorer, StaticForm
+from recsys_core.models import (
+    DotForm,
+    FoldIn,
+    HistoryEncoder,
+    HistoryRidge,
+    ItemItemForm,
+    PairForm,
+    PairScorer,
+    StaticForm,
+)
 
 N_USERS, N_ITEMS, N_FACTORS = 50, 200, 16
 FORMS = (
     "users_only",
     "implicit_fold_in",
     "explicit_fold_in",
+    "ridged_fold_in",
     "histories_only",
     "dense",
     "dense_weighted",
@@ -88,6 +98,10 @@ def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
     bias = rng.normal(size=N_ITEMS).astype(np.float32)
     eye = np.eye(N_FACTORS)
     implicit = FoldIn((items.T @ items + 0.1 * eye).astype(np.float32), (0.0, 40.0), (1.0, 40.0))
+    # Of rank 4, and a ridge that varies by far more than the matrix would bear without it.
+    ridged = FoldIn(
+        (items[:4].T @ items[:4]).astype(np.float32), (0.5, 1.0), (1.0, 1.0), ridge=HistoryRidge(0.3, 2.0, 1.5)
+    )
     explicit = FoldIn((0.05 * eye).astype(np.float32), (1.0, 0.0), (0.0, 1.0), bias)
     dense = rng.normal(size=(N_ITEMS, N_ITEMS)).astype(np.float32)
     sparse = sp.csr_matrix(dense * (rng.random(dense.shape) < 0.05))
@@ -95,6 +109,7 @@ def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
         "users_only": DotForm(items, bias, users),
         "implicit_fold_in": DotForm(items, None, users, implicit),
         "explicit_fold_in": DotForm(items, bias, users, explicit),
+        "ridged_fold_in": DotForm(items, None, users, ridged),
         "histories_only": DotForm(items, None, None, implicit),
         "dense": ItemItemForm(dense),
         "dense_weighted": ItemItemForm(dense, binary=False),

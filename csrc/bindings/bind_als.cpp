@@ -48,18 +48,21 @@ void bind_als_fit(const CsrArrays& interactions, py::array_t<float>& user_factor
 
 py::array_t<float> bind_solve_rows(const CsrArrays& histories, const py::array& item_factors, const py::array& prior,
                                    std::pair<float, float> confidence, std::pair<float, float> target,
-                                   const py::object& item_offset, bool non_negative, std::int64_t n_threads) {
+                                   const py::object& item_offset, const py::object& ridge, bool non_negative,
+                                   std::int64_t n_threads) {
   const CsrView view = csr_view(histories, "histories");
   const auto factors = matrix_view<float>(item_factors, "item_factors");
   const auto prior_view = matrix_view<float>(prior, "prior");
   std::span<const float> offset;
   if (!item_offset.is_none()) offset = vector_view<float>(item_offset.cast<py::array>(), "item_offset");
+  std::span<const float> ridges;
+  if (!ridge.is_none()) ridges = vector_view<float>(ridge.cast<py::array>(), "ridge");
   auto out = new_matrix<float>(view.rows(), factors.cols());
   const MatrixView<float> solutions = mutable_view(out);
   {
     const py::gil_scoped_release release;
     solve_rows(view, factors, prior_view, {confidence.first, confidence.second, target.first, target.second}, offset,
-               solutions, non_negative, n_threads);
+               ridges, solutions, non_negative, n_threads);
   }
   return out;
 }
@@ -86,7 +89,7 @@ void bind_als(py::module_& module) {
              py::arg("warm_start"), py::arg("tolerance"), py::arg("random_state"), py::arg("n_threads"),
              py::arg("callback"), py::arg("compute_loss"), py::arg("write_factors"));
   module.def("solve_rows", &bind_solve_rows, py::arg("histories"), py::arg("item_factors"), py::kw_only(),
-             py::arg("prior"), py::arg("confidence"), py::arg("target"), py::arg("item_offset"),
+             py::arg("prior"), py::arg("confidence"), py::arg("target"), py::arg("item_offset"), py::arg("ridge"),
              py::arg("non_negative"), py::arg("n_threads"));
   module.def("gram", &bind_gram, py::arg("factors"), py::kw_only(), py::arg("n_threads"));
 }

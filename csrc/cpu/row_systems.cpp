@@ -73,7 +73,7 @@ class RowSolver {
         f_(systems.factors.cols),
         ld_(scratch_width(f_)),
         whitened_(systems.prior.empty()),
-        ridge_(systems.ridges.empty() ? PaddedMatrix(0, f_) : systems.whitening->ridge()) {}
+        ridge_(systems.ridges.empty() || !whitened_ ? PaddedMatrix(0, f_) : systems.whitening->ridge()) {}
 
   void prepare(Workspace& work) const {
     const bool dual = systems_.whitening != nullptr && systems_.ridges.empty();
@@ -107,6 +107,7 @@ class RowSolver {
         std::memcpy(to + first, systems_.prior.data() + i * f_ + first,
                     static_cast<std::size_t>(f_ - first) * sizeof(float));
         std::memset(to + f_, 0, static_cast<std::size_t>(padded_width(f_) - f_) * sizeof(float));
+        if (!systems_.ridges.empty()) to[i] += systems_.ridges[static_cast<std::size_t>(row)];
         continue;
       }
       std::memset(to + first, 0, static_cast<std::size_t>(padded_width(f_) - first) * sizeof(float));

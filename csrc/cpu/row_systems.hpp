@@ -36,7 +36,7 @@ struct RowSystems {
   std::span<const float> prior{};        // P [f * f], or empty where whitened factors have made it the identity
   const Whitening* whitening = nullptr;  // of P; without it no row is solved by the dual system
   bool non_negative = false;             // whether solutions must not be; needs P, and no whitening
-  std::span<const float> ridges{};       // with whitened factors: what each row adds to the diagonal of P, or empty
+  std::span<const float> ridges{};       // what each row adds to the diagonal of P, or empty for nothing
 };
 
 // Which row is solved when.  Cuts and order depend on the rows' sizes alone.

@@ -11,8 +11,8 @@
 namespace recsys {
 
 void solve_rows(const CsrView& histories, MatrixView<const float> factors, MatrixView<const float> prior,
-                const RowWeights& weights, std::span<const float> item_offset, MatrixView<float> out, bool non_negative,
-                std::int64_t n_threads) {
+                const RowWeights& weights, std::span<const float> item_offset, std::span<const float> ridges,
+                MatrixView<float> out, bool non_negative, std::int64_t n_threads) {
   const std::int64_t f = factors.cols();
   if (f < 1) throw ShapeError("item_factors must have at least one column, got 0");
   if (histories.cols != factors.rows()) {
@@ -27,8 +27,13 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, Matri
     throw ShapeError("item_offset must have one entry for each row of item_factors, " + std::to_string(factors.rows()) +
                      ", got " + std::to_string(item_offset.size()));
   }
+  if (!ridges.empty() && static_cast<std::int64_t>(ridges.size()) != histories.rows()) {
+    throw ShapeError("ridge must have one entry for each row of histories, " + std::to_string(histories.rows()) +
+                     ", got " + std::to_string(ridges.size()));
+  }
   check_structure(histories, "histories");
   check_finite(histories, "histories");
+  check_finite(ridges, "ridge");
   std::memset(out.data(), 0, static_cast<std::size_t>(out.size()) * sizeof(float));
   const detail::RowPlan plan = detail::plan_rows(histories, f, false);
   const detail::RowSystems systems{.rows = histories,
@@ -36,12 +41,13 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, Matri
                                    .weights = weights,
                                    .item_offset = item_offset,
                                    .prior = {prior.data(), static_cast<std::size_t>(prior.size())},
-                                   .non_negative = non_negative};
+                                   .non_negative = non_negative,
+                                   .ridges = ridges};
   const std::int64_t failed = detail::solve_systems(systems, plan, out.data(), f, resolve_threads(n_threads));
   if (failed < 0) return;
   throw DataError("the system of row " + std::to_string(failed) +
                   " of histories must be positive definite in float32, but a pivot is not; raise the regularization "
-                  "(the diagonal of prior)");
+                  "(the diagonal of prior, or ridge)");
 }
 
 void gram(MatrixView<const float> factors, MatrixView<float> out, std::int64_t n_threads) {

@@ -112,7 +112,7 @@ TEST(solve_rows_reports_the_lowest_singular_row_and_leaves_no_trace) {
   std::vector<float> prior(9, 0.0F);
   std::vector<float> out(30 * 3);
   const auto solve = [&] {
-    solve_rows(matrix.view(), {factors.data(), 20, 3}, {prior.data(), 3, 3}, {}, {}, {out.data(), 30, 3}, false, 2);
+    solve_rows(matrix.view(), {factors.data(), 20, 3}, {prior.data(), 3, 3}, {}, {}, {}, {out.data(), 30, 3}, false, 2);
   };
   CHECK_THROWS(solve(), DataError, "system of row 1 ");
   for (std::size_t i = 0; i < 9; i += 4) prior[i] = 1.0F;

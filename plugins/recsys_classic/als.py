@@ -12,7 +12,7 @@ from recsys_classic.bases import FactorRecommender
 from recsys_classic.side_features import FeatureMeans, encode_features
 from recsys_core import Config, DotForm, Interactions, ops
 from recsys_core.errors import DataError
-from recsys_core.models import FoldIn, Progress, SearchRange, Update
+from recsys_core.models import FoldIn, HistoryRidge, Progress, SearchRange, Update
 from recsys_core.types import CSR, FloatArray, IndexArray
 
 if TYPE_CHECKING:
@@ -30,7 +30,12 @@ class AlsConfig(Config):
         64, ge=1, description="Length of a user's or an item's vector."
     )
     regularization: Annotated[float, SearchRange(0.1, 200.0, log=True)] = Field(
-        20.0, ge=0, description="Lambda, the same for every row (not scaled by its length)."
+        20.0, ge=0, description="Lambda, the same for every row unless there is an exponent."
+    )
+    regularization_exponent: float = Field(
+        0.0,
+        ge=0,
+        description="Nu: a row of n entries and length m has lambda (n + w m)^nu, w being unobserved_weight.",
     )
     alpha: Annotated[float, SearchRange(0.1, 50.0, log=True)] = Field(
         1.0, gt=0, description="What a weight adds to the confidence: c = 1 + alpha * weight."
@@ -66,16 +71,21 @@ class Als(FactorRecommender):
     r"""Implicit-feedback matrix factorization by alternating least squares.
 
     .. math:: \min_{X, Y} \; \sum_{u,i} c_{ui} (p_{ui} - x_u^\top y_i)^2
-        + \lambda \Big( \sum_u \lVert x_u \rVert^2 + \sum_i \lVert y_i \rVert^2 \Big)
+        + \sum_u \lambda_u \lVert x_u \rVert^2 + \sum_i \lambda_i \lVert y_i \rVert^2
 
     over *all* pairs, with :math:`p_{ui} = 1` and :math:`c_{ui} = 1 + \alpha r_{ui}` where user *u* had item *i* with
     weight :math:`r_{ui}` (repeats add up), :math:`p_{ui} = 0`, :math:`c_{ui} = w` (``unobserved_weight``) elsewhere.
 
+    All rows have the same :math:`\lambda`, or, with ``regularization_exponent`` :math:`\nu`, a user of n items has
+    :math:`\lambda_u = \lambda (n + w\, n_{items})^\nu` and an item of n users
+    :math:`\lambda_i = \lambda (n + w\, n_{users})^\nu`: those with more entries are then drawn to zero more.  The sum
+    is some thousands on usual data, and :math:`\lambda` as much smaller.
+
     With ``item_features``, each feature has a vector as well, and an item's vector is expected to lie at the sum of
     those of its features,
 
-    .. math:: \lambda \sum_i \lVert y_i \rVert^2 \;\to\;
-        \lambda \sum_i \lVert y_i - B^\top f_i \rVert^2 + \mu \lVert B \rVert_F^2
+    .. math:: \sum_i \lambda_i \lVert y_i \rVert^2 \;\to\;
+        \sum_i \lambda_i \lVert y_i - B^\top f_i \rVert^2 + \mu \lVert B \rVert_F^2
 
     where :math:`f_i` are the features of item *i*, with a 1 for what all items share.  An item that nobody has had gets
     :math:`B^\top f_i` and takes no part in the sum over all pairs: nobody could have had it.  ``user_features`` do the
@@ -117,11 +127,12 @@ class Als(FactorRecommender):
     References
     ----------
     Y. Hu, Y. Koren and C. Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, equations 3
-    (objective) and 4 (a user's vector).  For ``partial_fit`` X. He, H. Zhang, M.-Y. Kan and T.-S. Chua, "Fast Matrix
-    Factorization for Online Recommendation with Implicit Feedback", SIGIR 2016, section 4.3: the rows of a new
-    interaction are updated and no others, here by exact solves in place of coordinate steps.  For features D. Agarwal
-    and B.-C. Chen, "Regression-based Latent Factor Models", KDD 2009, section 2, with the sums of M. Kula, "Metadata
-    Embeddings for User and Item Cold-start Recommendations", 2015 (LightFM).
+    (objective) and 4 (a user's vector).  S. Rendle et al., "Revisiting the Performance of iALS on Item Recommendation
+    Benchmarks", 2021, arXiv 2110.14037, for the exponent.  For ``partial_fit`` X. He, H. Zhang, M.-Y. Kan and
+    T.-S. Chua, "Fast Matrix Factorization for Online Recommendation with Implicit Feedback", SIGIR 2016, section 4.3:
+    the rows of a new interaction are updated and no others, here by exact solves in place of coordinate steps.  For
+    features D. Agarwal and B.-C. Chen, "Regression-based Latent Factor Models", KDD 2009, section 2, with the sums of
+    M. Kula, "Metadata Embeddings for User and Item Cold-start Recommendations", 2015 (LightFM).
 
     Examples
     --------
@@ -149,7 +160,7 @@ class Als(FactorRecommender):
 
         def form(item_factors: FloatArray) -> DotForm:
             users = self._solve(user_items, item_factors)
-            return DotForm(item_factors, user_factors=users, fold_in=self._fold_in(item_factors))
+            return DotForm(item_factors, user_factors=users, fold_in=self._fold_in(item_factors, len(item_factors)))
 
         def look(_: FloatArray, item_factors: FloatArray) -> None:
             progress(next(iterations), total, lambda: form(item_factors.copy()))
@@ -158,6 +169,7 @@ class Als(FactorRecommender):
             user_items,
             settings.n_factors,
             regularization=settings.regularization,
+            regularization_exponent=settings.regularization_exponent,
             alpha=settings.alpha,
             unobserved_weight=settings.unobserved_weight,
             tolerance=settings.tolerance,
@@ -177,15 +189,15 @@ class Als(FactorRecommender):
         user_items = interactions.to_csr("sum")
         item_users = user_items.T.tocsr()
         active, had = _with_entries(user_items), _with_entries(item_users)
-        user_means = self._means("user", interactions.user_features, settings.user_features, active)
-        item_means = self._means("item", interactions.item_features, settings.item_features, had)
+        user_means = self._means("user", interactions.user_features, settings.user_features, active, user_items)
+        item_means = self._means("item", interactions.item_features, settings.item_features, had, item_users)
         expected_users: FloatArray | None = None
         expected_items: FloatArray | None = None
         items = _start(np.random.default_rng(settings.random_state), user_items.shape[1], settings.n_factors)
 
         def form() -> DotForm:
             users = self._solve(user_items, items, had, expected_users)
-            return DotForm(items, user_factors=users, fold_in=self._fold_in(items[had]))
+            return DotForm(items, user_factors=users, fold_in=self._fold_in(items[had], len(items)))
 
         total = settings.n_iterations + 1
         for iteration in range(settings.n_iterations):
@@ -221,7 +233,7 @@ class Als(FactorRecommender):
         active, had = _with_entries(user_items), np.unique(user_items.indices).astype(np.int64)
         expected: FloatArray | None = None
         known = np.unique(update.before.histories.indices).astype(np.int64)
-        means = self._means("item", update.item_features, settings.item_features, known)
+        means = self._means("item", update.item_features, settings.item_features, known, user_items.T.tocsr())
         if means is not None:
             expected = means.means(items)
             items[form.n_items :] = expected[form.n_items :]
@@ -232,24 +244,36 @@ class Als(FactorRecommender):
                 columns, users, active, None if expected is None else expected[touched_items]
             )
         users[touched_users] = self._solve(rows, items, had)
-        return DotForm(items, user_factors=users, fold_in=self._fold_in(items[had]))
+        return DotForm(items, user_factors=users, fold_in=self._fold_in(items[had], len(items)))
 
     def _means(
-        self, what: str, table: pl.DataFrame | None, columns: tuple[str, ...], known: IndexArray
+        self, what: str, table: pl.DataFrame | None, columns: tuple[str, ...], known: IndexArray, rows: CSR
     ) -> FeatureMeans | None:
         """Where the rows of one side are expected to lie, learned from the known ones; None without features."""
         features = encode_features(table, columns, what)
         if features is None:
             return None
-        return FeatureMeans(features, known, self.config.feature_regularization / self.config.regularization)
+        ridge = self._ridge(rows.shape[1])
+        weights = None if ridge is None else ridge.of(np.diff(rows.indptr)) / self.config.regularization
+        return FeatureMeans(features, known, self.config.feature_regularization / self.config.regularization, weights)
 
-    def _fold_in(self, factors: FloatArray) -> FoldIn:
-        """How a row is solved when the other side's factors are held."""
+    def _ridge(self, length: int) -> HistoryRidge | None:
+        """The regularization of rows of this length; None where it is the same for all."""
+        settings = self.config
+        if settings.regularization_exponent == 0:
+            return None
+        base = settings.unobserved_weight * length
+        return HistoryRidge(settings.regularization, base, settings.regularization_exponent)
+
+    def _fold_in(self, factors: FloatArray, length: int) -> FoldIn:
+        """How a row of this length is solved when the other side's factors are held, those without entries left out."""
         weight, alpha = self.config.unobserved_weight, self.config.alpha
         double = factors.astype(np.float64)
         gram = weight * (double.T @ double)  # of one type, which BLAS knows; NumPy is a hundred times slower on two
-        gram.flat[:: len(gram) + 1] += self.config.regularization
-        return FoldIn(gram.astype(np.float32), confidence=(1.0 - weight, alpha), target=(1.0, alpha))
+        ridge = self._ridge(length)
+        if ridge is None:
+            gram.flat[:: len(gram) + 1] += self.config.regularization
+        return FoldIn(gram.astype(np.float32), confidence=(1.0 - weight, alpha), target=(1.0, alpha), ridge=ridge)
 
     def _solve(
         self, rows: CSR, factors: FloatArray, had: IndexArray | None = None, expected: FloatArray | None = None
@@ -258,7 +282,8 @@ class Als(FactorRecommender):
 
         ``expected`` is where the regularization pulls the rows; the origin if None.
         """
-        fold_in = self._fold_in(factors if had is None else factors[had])
+        fold_in = self._fold_in(factors if had is None else factors[had], len(factors))
+        ridge = None if fold_in.ridge is None else fold_in.ridge.of(np.diff(rows.indptr))
         offset = None
         if expected is not None:
             # lambda ||x - m||^2 adds lambda m to the right side: one more entry a row, of the vector lambda m, with a
@@ -269,7 +294,8 @@ class Als(FactorRecommender):
             rows = sp.hstack([rows, sp.csr_matrix(own, shape=(n_rows, n_rows))], format="csr")
             offset = np.zeros(len(factors) + n_rows, np.float32)
             offset[len(factors) :] = fold_in.target[0] + fold_in.target[1] * weight - 1.0
-            factors = np.vstack([factors, np.float32(self.config.regularization) * expected])
+            pull = np.float32(self.config.regularization) if ridge is None else ridge[:, None]
+            factors = np.vstack([factors, pull * expected])
         return ops.solve_rows(
             rows,
             factors,
@@ -277,6 +303,7 @@ class Als(FactorRecommender):
             confidence=fold_in.confidence,
             target=fold_in.target,
             item_offset=offset,
+            ridge=ridge,
             n_threads=self.config.n_threads,
         )
 

@@ -11,7 +11,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from recsys_core.data import FeatureEncoder
 from recsys_core.errors import DataError
-from recsys_core.types import CSR, FloatArray
+from recsys_core.types import CSR, FloatArray, IndexArray
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,7 +59,7 @@ def encode_features(table: pl.DataFrame | None, columns: tuple[str, ...], what: 
 class FeatureMeans:
     r"""The ridge regression of factors on features.
 
-    .. math:: B = \arg\min_B \; \lVert Y - F B \rVert_F^2 + \rho \lVert B \rVert_F^2
+    .. math:: B = \arg\min_B \; \sum_i w_i \lVert y_i - B^\top f_i \rVert^2 + \rho \lVert B \rVert_F^2
 
     Parameters
     ----------
@@ -69,6 +69,8 @@ class FeatureMeans:
         Positions of the rows to learn from; the others are only predicted.
     ridge
         :math:`\rho`, above 0.
+    weights
+        float (n_rows,): :math:`w`, above 0; None for ones.
 
     Notes
     -----
@@ -76,10 +78,13 @@ class FeatureMeans:
     O(n_features\ :sup:`2` f), where f is the length of a vector.
     """
 
-    def __init__(self, features: CSR, known: npt.NDArray[np.int64], ridge: float) -> None:
+    def __init__(
+        self, features: CSR, known: IndexArray, ridge: float, weights: npt.NDArray[np.floating[Any]] | None = None
+    ) -> None:
         self._features = features
-        self._learned = features[known].astype(np.float64)
-        gram = (self._learned.T @ self._learned).toarray()
+        learned = features[known].astype(np.float64)
+        self._learned = learned if weights is None else learned.multiply(weights[known][:, None]).tocsr()
+        gram = (self._learned.T @ learned).toarray()
         gram.flat[:: len(gram) + 1] += ridge
         self._known = known
         self._factor: Any = cho_factor(gram, overwrite_a=True)

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from recsys_core.export.graph import GraphBuilder
 from recsys_core.export.history import History, add_history, newest_items
-from recsys_core.models import DotForm, FoldIn, HistoryEncoder, PairForm
+from recsys_core.models import DotForm, FoldIn, HistoryEncoder, HistoryRidge, PairForm
 from recsys_core.types import FloatArray
 
 __all__ = ["add_dot_queries", "add_pair_queries", "weighs_history"]
@@ -101,10 +101,10 @@ def _known_only(graph: GraphBuilder, user_factors: str, user_index: str, n_users
 def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History) -> str:
     r"""Solve the fold-in system of every row by preconditioned conjugate gradients.
 
-    ONNX has no solver, but :math:`(P + V_h^\top C V_h)\,q = V_h^\top t` needs only products with :math:`P` and with the
-    gathered rows :math:`V_h`.  The constant :math:`P^{-1}` preconditions: the history is a low-rank change of
-    :math:`P`, so exact arithmetic needs at most (distinct items + 1) steps.  Everything is [B, 1, n_factors]; a row
-    that has converged no longer moves, so that it does not depend on the others in the batch.
+    ONNX has no solver, but :math:`(P + \lambda_h I + V_h^\top C V_h)\,q = V_h^\top t` needs only products with
+    :math:`P` and with the gathered rows :math:`V_h`.  :math:`(P + \lambda_h I)^{-1}` preconditions: the history is a
+    low-rank change of the rest, so exact arithmetic needs at most (distinct items + 1) steps.  Everything is
+    [B, 1, n_factors]; a row that has converged no longer moves, so that it does not depend on the others in the batch.
     """
     n_factors = form.item_factors.shape[1]
     one = graph.constant(1.0, "float32")
@@ -119,10 +119,10 @@ def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History
     target = graph.op("Unsqueeze", graph.op("Mul", target, history.mask), graph.constant([1]))
 
     prior = graph.table("fold_in_prior", fold_in.prior)
-    inverse = np.linalg.inv(fold_in.prior.astype(np.float64))
-    prior_inverse = graph.table("fold_in_prior_inverse", inverse.astype(np.float32))
+    ridge = None if fold_in.ridge is None else _ridge(graph, fold_in.ridge, history)
+    precondition = _preconditioner(graph, fold_in, ridge)
     residual = graph.op("MatMul", target, rows)
-    descent = graph.op("MatMul", residual, prior_inverse)
+    descent = precondition(graph, residual)
     energy = _inner(graph, residual, descent)
     enough = graph.op("Mul", energy, graph.constant(RESIDUAL_DROP, "float32"))
     start = graph.op("Mul", residual, graph.constant(0.0, "float32"))
@@ -138,12 +138,14 @@ def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History
     rz = body.input("rz", "float32", scalar)
     seen = body.op("Mul", body.op("MatMul", p, rows_t), confidence)
     a_p = body.op("Add", body.op("MatMul", p, prior), body.op("MatMul", seen, rows))
+    if ridge is not None:
+        a_p = body.op("Add", a_p, body.op("Mul", ridge, p))
     moving = body.op("Greater", rz, enough)
     curvature = body.op("Where", moving, _inner(body, p, a_p), one)
     alpha = body.op("Where", moving, body.op("Div", rz, curvature), body.constant(0.0, "float32"))
     q_next = body.op("Add", q, body.op("Mul", alpha, p))
     r_next = body.op("Sub", r, body.op("Mul", alpha, a_p))
-    z = body.op("MatMul", r_next, prior_inverse)
+    z = precondition(body, r_next)
     rz_new = _inner(body, r_next, z)
     rz_next = body.op("Where", moving, rz_new, rz)
     beta = body.op("Div", rz_next, body.op("Where", moving, rz, one))
@@ -168,6 +170,34 @@ def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History
         body=body.proto("conjugate_gradients"),
     )[0]
     return graph.op("Squeeze", solution, graph.constant([1]))
+
+
+def _ridge(graph: GraphBuilder, ridge: HistoryRidge, history: History) -> str:
+    """The regularization of each history, float32 [B, 1, 1]."""
+    scale, base, exponent, one = (
+        graph.constant(value, "float32") for value in (ridge.scale, ridge.base, ridge.exponent, 1.0)
+    )
+    n_items = graph.op("ReduceSum", graph.op("Unsqueeze", history.mask, graph.constant([2])), graph.constant([1]))
+    return graph.op("Mul", scale, graph.op("Pow", graph.op("Add", graph.op("Max", n_items, one), base), exponent))
+
+
+def _preconditioner(graph: GraphBuilder, fold_in: FoldIn, ridge: str | None) -> Callable[[GraphBuilder, str], str]:
+    """Products [B, 1, n_factors] with the inverse of the prior and ridge, in the graph or a body of it."""
+    if ridge is None:
+        inverse = np.linalg.inv(fold_in.prior.astype(np.float64))
+        table = graph.table("fold_in_prior_inverse", inverse.astype(np.float32))
+        return lambda builder, vector: builder.op("MatMul", vector, table)
+    # In the coordinates of the prior's eigenvectors, every row's matrix is diagonal.
+    values, vectors = np.linalg.eigh(fold_in.prior.astype(np.float64))
+    enter = graph.table("fold_in_eigenvectors", vectors.astype(np.float32))
+    leave = graph.op("Transpose", enter, perm=[1, 0])
+    eigenvalues = graph.table("fold_in_eigenvalues", np.maximum(values, 0.0).astype(np.float32))
+    diagonal = graph.op("Add", eigenvalues, ridge)
+
+    def product(builder: GraphBuilder, vector: str) -> str:
+        return builder.op("MatMul", builder.op("Div", builder.op("MatMul", vector, enter), diagonal), leave)
+
+    return product
 
 
 def _affine(graph: GraphBuilder, coefficients: tuple[float, float], weight: str) -> str:

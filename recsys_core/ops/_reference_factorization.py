@@ -61,8 +61,9 @@ def solve_rows_reference(
     confidence: tuple[float, float],
     target: tuple[float, float],
     item_offset: npt.NDArray[Any] | None = None,
+    ridge: npt.NDArray[Any] | None = None,
 ) -> Float64Array:
-    """Solve ``(P + sum (c0 + c1 r) y y^T) x = sum (t0 + t1 r - o) y`` for each row; an empty row gives zeros."""
+    """Solve ``(P + lambda I + sum (c0 + c1 r) y y^T) x = sum (t0 + t1 r - o) y`` for each row; an empty one gives 0."""
     Y = np.asarray(item_factors, dtype=np.float64)
     offset = np.zeros(len(Y)) if item_offset is None else np.asarray(item_offset, dtype=np.float64)
     X = np.zeros((histories.shape[0], Y.shape[1]))
@@ -70,7 +71,8 @@ def solve_rows_reference(
         row = slice(int(histories.indptr[u]), int(histories.indptr[u + 1]))
         items, r = histories.indices[row], histories.data[row].astype(np.float64)
         if len(items):
-            A = prior + (Y[items].T * (confidence[0] + confidence[1] * r)) @ Y[items]
+            own = 0.0 if ridge is None else float(ridge[u])
+            A = prior + own * np.eye(Y.shape[1]) + (Y[items].T * (confidence[0] + confidence[1] * r)) @ Y[items]
             X[u] = np.linalg.solve(A, Y[items].T @ (target[0] + target[1] * r - offset[items]))
     return X
 
@@ -133,16 +135,8 @@ def als_reference(
             unobserved_weight=unobserved_weight,
         )
         shared = unobserved_weight * given.T @ given
-        solved = np.zeros((matrix.shape[0], n_factors))
-        for u, ridge in enumerate(ridges):
-            solved[u] = solve_rows_reference(
-                matrix[u : u + 1],
-                given,
-                prior=shared + ridge * np.eye(n_factors),
-                confidence=(1.0 - unobserved_weight, alpha),
-                target=(1.0, alpha),
-            )[0]
-        return solved
+        confidence, target = (1.0 - unobserved_weight, alpha), (1.0, alpha)
+        return solve_rows_reference(matrix, given, prior=shared, confidence=confidence, target=target, ridge=ridges)
 
     Y = als_start(interactions.shape[1], n_factors, random_state)
     X = np.zeros((interactions.shape[0], n_factors))

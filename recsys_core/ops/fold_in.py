@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from recsys_core import _core
+from recsys_core.errors import ConfigError
 from recsys_core.ops import _validate, cuda
 from recsys_core.ops.cuda_devices import chosen_device
 
@@ -24,6 +27,7 @@ def solve_rows(
     confidence: tuple[float, float],
     target: tuple[float, float],
     item_offset: npt.ArrayLike | None = None,
+    ridge: npt.ArrayLike | None = None,
     non_negative: bool = False,
     n_threads: int = 0,
 ) -> FloatArray:
@@ -31,7 +35,8 @@ def solve_rows(
 
     .. math::
 
-        \Big( P + \sum_i (c_0 + c_1 r_{ui}) \, y_i y_i^T \Big) x_u = \sum_i (t_0 + t_1 r_{ui} - o_i) \, y_i
+        \Big( P + \lambda_u I + \sum_i (c_0 + c_1 r_{ui}) \, y_i y_i^T \Big) x_u
+        = \sum_i (t_0 + t_1 r_{ui} - o_i) \, y_i
 
     The sums run over the stored entries of row u.
 
@@ -49,6 +54,8 @@ def solve_rows(
         :math:`(t_0, t_1)`.
     item_offset
         float32, shape (n_items,): :math:`o_i`, such as an item's mean; None means zeros.
+    ridge
+        float32, shape (n_rows,): :math:`\lambda_u`, what each row adds to the diagonal of P; None means zeros.
     non_negative
         Whether solutions must not be negative.  Then :math:`x_u \ge 0` minimizes the quadratic function whose gradient
         is the difference of the two sides above.
@@ -63,8 +70,8 @@ def solve_rows(
     Raises
     ------
     DataError
-        A value of `histories` is not finite, a column is out of range, or the system of a row is not positive
-        definite in float32; the message names the row.
+        A value of `histories` or `ridge` is not finite, a column is out of range, or the system of a row is not
+        positive definite in float32; the message names the row.
     ShapeError
         The shapes do not fit together.
     DTypeError
@@ -96,6 +103,7 @@ def solve_rows(
     rows = _validate.csr_arrays(histories, "histories")
     factors = _validate.matrix(item_factors, "item_factors")
     offset = None if item_offset is None else _validate.vector(item_offset, "item_offset", size=factors.shape[0])
+    ridges = None if ridge is None else _validate.vector(ridge, "ridge", size=len(rows[0]) - 1)
     return _core.solve_rows(
         rows,
         factors,
@@ -103,6 +111,7 @@ def solve_rows(
         confidence=_validate.pair(confidence, "confidence"),
         target=_validate.pair(target, "target"),
         item_offset=offset,
+        ridge=ridges,
         non_negative=bool(non_negative),
         n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
     )
@@ -113,7 +122,9 @@ def fold_in(
     item_factors: npt.ArrayLike,
     *,
     regularization: float = 0.01,
+    regularization_exponent: float = 0.0,
     alpha: float = 1.0,
+    unobserved_weight: float = 1.0,
     n_threads: int = 0,
     device: str = "cpu",
 ) -> FloatArray:
@@ -130,8 +141,12 @@ def fold_in(
         float32, shape (n_items, f), as from :func:`als`.
     regularization
         lambda, at least 0, as given to :func:`als`.
+    regularization_exponent
+        nu, at least 0, as given to :func:`als`: a user of n items has ``lambda (n + w n_items)^nu``.
     alpha
         At least 0, as given to :func:`als`.
+    unobserved_weight
+        w, in [0, 1], as given to :func:`als`.
     n_threads
         Number of threads; 0 means :func:`max_threads`.  It does not change the result.
     device
@@ -151,7 +166,8 @@ def fold_in(
     DTypeError
         `histories` is not CSR, or an array cannot be converted.
     ConfigError
-        A setting is out of range.
+        A setting is out of range, or not to be had on `device`: a device has neither `regularization_exponent` nor
+        `unobserved_weight` here.
     DeviceError
         `device` cannot be used.
 
@@ -168,13 +184,32 @@ def fold_in(
     >>> fold_in(history, np.eye(3, 2), regularization=1.0, alpha=2.0)
     array([[0.75, 0.  ]], dtype=float32)
     """
+    ridge = _validate.number(regularization, "regularization", minimum=0.0)
+    exponent = _validate.number(regularization_exponent, "regularization_exponent", minimum=0.0)
+    weight = _validate.unobserved_weight(unobserved_weight)
     if chosen_device(device) is not None:
+        if exponent != 0.0 or weight != 1.0:
+            raise ConfigError(
+                f"device: expected 'cpu' with regularization_exponent or unobserved_weight, got {device!r}."
+            )
         solved = cuda.fold_in(histories, item_factors, regularization=regularization, alpha=alpha, device=device)
         return solved.numpy()
     factors = _validate.matrix(item_factors, "item_factors")
-    ridge = _validate.number(regularization, "regularization", minimum=0.0)
     slope = _validate.number(alpha, "alpha", minimum=0.0)
     threads = _validate.integer(n_threads, "n_threads", minimum=0)
-    prior = _core.gram(factors, n_threads=threads)
-    prior.flat[:: factors.shape[1] + 1] += ridge
-    return solve_rows(histories, factors, prior=prior, confidence=(0.0, slope), target=(1.0, slope), n_threads=threads)
+    prior = np.float32(weight) * _core.gram(factors, n_threads=threads)
+    ridges = None
+    if exponent == 0.0:
+        prior.flat[:: factors.shape[1] + 1] += ridge
+    else:
+        indptr, *_ = _validate.csr_arrays(histories, "histories")
+        ridges = ridge * (np.diff(indptr) + weight * len(factors)) ** exponent
+    return solve_rows(
+        histories,
+        factors,
+        prior=prior,
+        confidence=(1.0 - weight, slope),
+        target=(1.0, slope),
+        ridge=ridges,
+        n_threads=threads,
+    )

@@ -59,6 +59,9 @@ def solve(form, row: np.ndarray) -> np.ndarray:
     if fold_in.item_offset is not None:
         target = target - fold_in.item_offset[seen]
     matrix = fold_in.prior.astype(float) + (vectors.T * confidence) @ vectors
+    if fold_in.ridge is not None:
+        ridge = fold_in.ridge
+        matrix += ridge.scale * (max(len(seen), 1) + ridge.base) ** ridge.exponent * np.eye(len(matrix))
     return np.linalg.solve(matrix, vectors.T @ target)
 
 

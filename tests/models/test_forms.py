@@ -31,6 +31,9 @@ def solved(form, histories):
         confidence = fold_in.confidence[0] + fold_in.confidence[1] * r
         target = fold_in.target[0] + fold_in.target[1] * r - offset[index]
         system = fold_in.prior + (items[index].T * confidence) @ items[index]
+        if fold_in.ridge is not None:
+            lengths = max(len(index), 1) + fold_in.ridge.base
+            system = system + fold_in.ridge.scale * lengths**fold_in.ridge.exponent * np.eye(items.shape[1])
         queries[row] = np.linalg.solve(system, items[index].T @ target)
     return queries
 
@@ -78,7 +81,7 @@ def test_scores_are_those_of_the_formula(name, histories):
     np.testing.assert_allclose(scores[:, -1], np.sort(reference, axis=1)[:, -K], rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["implicit_fold_in", "explicit_fold_in", "histories_only"])
+@pytest.mark.parametrize("name", ["implicit_fold_in", "explicit_fold_in", "ridged_fold_in", "histories_only"])
 def test_histories_are_solved_even_where_users_are_known(name, histories):
     form = make_form(name)
     np.testing.assert_allclose(form.encode(None, histories), solved(form, histories), rtol=1e-3, atol=2e-3)

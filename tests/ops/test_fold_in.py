@@ -69,6 +69,48 @@ def test_fold_in_gives_training_users_their_vectors(n_factors):
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("n_factors", [1, 17, 64])
+def test_each_row_may_have_a_ridge_of_its_own(n_factors):
+    histories = sp.vstack([long_tailed(40, 300, 1500), sp.csr_matrix(np.ones((1, 300), np.float32))], format="csr")
+    factors = item_factors_of(300, n_factors)
+    ridge = np.random.default_rng(3).uniform(0.1, 50.0, 41)
+    ridge[1] = -0.2  # less than the prior's
+    given = {"prior": 0.5 * np.eye(n_factors), "confidence": (0.0, 2.0), "target": (1.0, 2.0), "ridge": ridge}
+    expected = reference.solve_rows_reference(histories, factors, **given)
+    np.testing.assert_allclose(ops.solve_rows(histories, factors, **given), expected, atol=1e-4)
+    long_row = sp.csr_matrix(np.ones((1, 20_000), np.float32))  # in parts
+    factors = item_factors_of(20_000, n_factors)
+    given["ridge"] = [3000.0]
+    expected = reference.solve_rows_reference(long_row, factors, **given)
+    np.testing.assert_allclose(ops.solve_rows(long_row, factors, **given), expected, atol=1e-4)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize(("exponent", "weight"), [(0.0, 0.3), (0.5, 1.0), (1.0, 0.3)])
+def test_fold_in_follows_the_regularization_of_als(exponent, weight):
+    interactions = long_tailed(60, 45, 400)
+    given = {
+        "regularization": 0.3 * 40**-exponent,
+        "regularization_exponent": exponent,
+        "alpha": 2.0,
+        "unobserved_weight": weight,
+    }
+    X, Y = ops.als(interactions, 7, n_iterations=500, solver="cholesky", **given)
+    folded = ops.fold_in(interactions, Y, **given)
+    np.testing.assert_allclose(folded @ Y.T, X @ Y.T, atol=0.02)
+    shape = {key: value for key, value in given.items() if key != "alpha"}
+    expected = reference.solve_rows_reference(
+        interactions,
+        Y,
+        prior=weight * Y.T.astype(np.float64) @ Y,
+        confidence=(1.0 - weight, 2.0),
+        target=(1.0, 2.0),
+        ridge=reference.row_regularization(interactions, **shape),
+    )
+    np.testing.assert_allclose(folded, expected, atol=2e-3)
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("n_factors", [1, 7, 16, 33, 65])
 @pytest.mark.parametrize("confidence", [(1.0, 0.0), (0.0, 2.0)])
 def test_non_negative_rows_are_those_of_scipy_and_meet_the_optimality_conditions(n_factors, confidence):
@@ -173,6 +215,8 @@ def test_errors_name_argument_and_expectation():
         (ShapeError, "prior must have 3 columns", {"prior": np.eye(2)}),
         (ShapeError, r"prior must have shape \(3, 3\), got \(2, 3\)", {"prior": np.ones((2, 3))}),
         (ShapeError, "item_offset must have 4 entries", {"item_offset": np.zeros(3)}),
+        (ShapeError, "ridge must have 5 entries", {"ridge": np.zeros(4)}),
+        (DataError, "ridge must hold finite numbers", {"ridge": np.full(5, np.nan)}),
         (ShapeError, "confidence must be a pair", {"confidence": (1,)}),
         (ConfigError, r"target\[1\] must be finite", {"target": (0, float("inf"))}),
         (DTypeError, "histories must be a scipy.sparse CSR", {"histories": histories.tocoo()}),
@@ -183,6 +227,8 @@ def test_errors_name_argument_and_expectation():
             ops.solve_rows(call.pop("histories"), call.pop("item_factors"), **call)
     with pytest.raises(ConfigError, match="regularization must be at least 0"):
         ops.fold_in(histories, factors, regularization=-1)
+    with pytest.raises(ConfigError, match="regularization_exponent must be at least 0"):
+        ops.fold_in(histories, factors, regularization_exponent=-1)
     with pytest.raises(DataError, match="histories must hold finite numbers"):
         ops.fold_in(sp.csr_matrix(np.array([[np.inf, 0, 0, 0]], dtype=np.float32)), factors)
     beyond = sp.csr_matrix((np.ones(1, dtype=np.float32), np.array([4]), np.array([0, 1])), shape=(1, 5))

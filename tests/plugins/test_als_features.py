@@ -28,12 +28,17 @@ def described(n_items: int = 44, **options: int) -> Interactions:
     return interactions.with_features(goods, people, cold_items=True)
 
 
-@pytest.mark.parametrize("weight", [1.0, 0.3])
-def test_the_result_is_a_minimum_of_the_objective(weight: float) -> None:
+@pytest.mark.parametrize(("weight", "exponent"), [(1.0, 0.0), (0.3, 0.0), (0.3, 0.5)])
+def test_the_result_is_a_minimum_of_the_objective(weight: float, exponent: float) -> None:
     interactions = described()
-    settings = {"n_factors": 3, "regularization": 2.0, "alpha": 0.7, "feature_regularization": 3.0}
+    settings = {"n_factors": 3, "regularization": 2.0 * 30**-exponent, "alpha": 0.7, "feature_regularization": 3.0}
     model = Als(
-        **settings, unobserved_weight=weight, n_iterations=400, item_features=("block",), user_features=("town",)
+        **settings,
+        regularization_exponent=exponent,
+        unobserved_weight=weight,
+        n_iterations=400,
+        item_features=("block",),
+        user_features=("town",),
     ).fit(interactions)
     X, Y = (factors.astype(np.float64) for factors in (model.user_factors_, model.item_factors_))
     R = interactions.to_csr().toarray().astype(np.float64)
@@ -42,14 +47,17 @@ def test_the_result_is_a_minimum_of_the_objective(weight: float) -> None:
         encode_features(table, (column,), "item").toarray().astype(np.float64)
         for table, column in ((interactions.item_features, "block"), (interactions.user_features, "town"))
     )
+    of_users, of_items = (
+        2.0 * (((R > 0).sum(axis=axis) + weight * R.shape[axis])[:, None] / 30) ** exponent for axis in (1, 0)
+    )
     B, A = (
-        np.linalg.solve(2.0 * features.T @ features + 3.0 * np.eye(5), 2.0 * features.T @ factors)
-        for features, factors in ((F[had], Y[had]), (G, X))
+        np.linalg.solve(features.T @ (ridge * features) + 3.0 * np.eye(5), features.T @ (ridge * factors))
+        for features, factors, ridge in ((F[had], Y[had], of_items[had]), (G, X, of_users))
     )
     residual = (np.where(R > 0, 1 + 0.7 * R, weight) * (X @ Y.T - (R > 0)))[:, had]
     scale = np.abs(residual).sum()
-    assert np.abs(residual @ Y[had] + 2.0 * (X - G @ A)).max() < 1e-4 * scale
-    assert np.abs(residual.T @ X + 2.0 * (Y - F @ B)[had]).max() < 1e-4 * scale
+    assert np.abs(residual @ Y[had] + of_users * (X - G @ A)).max() < 1e-4 * scale
+    assert np.abs(residual.T @ X + (of_items * (Y - F @ B))[had]).max() < 1e-4 * scale
     np.testing.assert_allclose(Y[~had], (F @ B)[~had], rtol=1e-3, atol=1e-4)
 
 

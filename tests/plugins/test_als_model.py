@@ -12,6 +12,19 @@ def objective(X, Y, R, alpha, regularization):
     return ((1 + alpha * R) * ((R > 0) - X @ Y.T) ** 2).sum() + regularization * ((X**2).sum() + (Y**2).sum())
 
 
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_a_users_vector_is_what_their_history_gives(ratings, exponent) -> None:
+    model = Als(n_factors=8, regularization=0.5 / 50**exponent, regularization_exponent=exponent, n_iterations=3).fit(
+        ratings
+    )
+    everybody = np.arange(ratings.n_users)
+    solved = model.form.encode(None, model.histories)
+    np.testing.assert_allclose(solved, model.user_factors_, rtol=1e-4, atol=1e-5)
+    known = model.recommend_indices(everybody, k=5)
+    stranger = model.recommend_indices(histories=model.histories, k=5)
+    np.testing.assert_allclose(stranger.scores, known.scores, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("solver", ["auto", "cholesky", "cg", "subspace"])
 def test_reaches_a_minimum_of_the_objective(ratings, solver) -> None:
     model = Als(n_factors=4, regularization=2.0, alpha=0.7, n_iterations=300, solver=solver).fit(ratings)
@@ -24,24 +37,23 @@ def test_reaches_a_minimum_of_the_objective(ratings, solver) -> None:
     assert objective(X, Y, R, 0.7, 2.0) < 0.8 * objective(0 * X, 0 * Y, R, 0.7, 2.0)
 
 
-def test_a_users_vector_is_what_his_history_gives(ratings) -> None:
-    model = Als(n_factors=8, regularization=0.5, n_iterations=3).fit(ratings)
-    everybody = np.arange(ratings.n_users)
-    solved = model.form.encode(None, model.histories)
-    np.testing.assert_allclose(solved, model.user_factors_, rtol=1e-4, atol=1e-5)
-    known = model.recommend_indices(everybody, k=5)
-    stranger = model.recommend_indices(histories=model.histories, k=5)
-    np.testing.assert_allclose(stranger.scores, known.scores, rtol=1e-4, atol=1e-5)
-
-
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("weight", [1.0, 0.1])
 @pytest.mark.parametrize("alpha", [0.5, 40.0])
-def test_users_by_equation_4(ratings, alpha, weight) -> None:
-    model = Als(n_factors=5, regularization=0.3, alpha=alpha, unobserved_weight=weight, n_iterations=2).fit(ratings)
+def test_users_by_equation_4(ratings, alpha, weight, exponent) -> None:
+    model = Als(
+        n_factors=5,
+        regularization=0.3 * 100**-exponent,
+        regularization_exponent=exponent,
+        alpha=alpha,
+        unobserved_weight=weight,
+        n_iterations=2,
+    ).fit(ratings)
     R, Y = ratings.to_csr().toarray().astype(np.float64), model.item_factors_.astype(np.float64)
     for u in range(0, ratings.n_users, 7):
         C = np.diag(np.where(R[u] > 0, 1 + alpha * R[u], weight))
-        expected = np.linalg.solve(Y.T @ C @ Y + 0.3 * np.eye(5), Y.T @ C @ (R[u] > 0))
+        ridge = 0.3 * (((R[u] > 0).sum() + weight * len(Y)) / 100) ** exponent
+        expected = np.linalg.solve(Y.T @ C @ Y + ridge * np.eye(5), Y.T @ C @ (R[u] > 0))
         np.testing.assert_allclose(model.user_factors_[u], expected, rtol=1e-3, atol=1e-4)
 
 

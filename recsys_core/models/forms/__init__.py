@@ -16,7 +16,7 @@ form               score of item *i*                                           w
 from __future__ import annotations
 
 from recsys_core.models.forms.dot import DotForm
-from recsys_core.models.forms.fold_in import FoldIn
+from recsys_core.models.forms.fold_in import FoldIn, HistoryRidge
 from recsys_core.models.forms.form import Form, form_from_state, indexed_part
 from recsys_core.models.forms.item_item import ItemItemForm
 from recsys_core.models.forms.pair import PairForm, PairScorer
@@ -26,6 +26,7 @@ __all__ = [
     "DotForm",
     "FoldIn",
     "Form",
+    "HistoryRidge",
     "ItemItemForm",
     "PairForm",
     "PairScorer",

@@ -15,7 +15,7 @@ from recsys_core.errors import DataError, ShapeError
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.filters import NO_FILTERS, Filters
 from recsys_core.models.forms.base import IndexedForm, State, one_hot
-from recsys_core.models.forms.fold_in import FoldIn
+from recsys_core.models.forms.fold_in import FoldIn, HistoryRidge
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.types import FloatArray, IndexArray, Ranking
 
@@ -118,13 +118,15 @@ class DotForm(IndexedForm):
                 )
             return self.encoder.encode(histories, self.item_factors)
         assert self.fold_in is not None
+        rows = histories.to_csr(self.n_items, self.fold_in.repeats)
         return ops.solve_rows(
-            histories.to_csr(self.n_items, self.fold_in.repeats),
+            rows,
             self.item_factors,
             prior=self.fold_in.prior,
             confidence=self.fold_in.confidence,
             target=self.fold_in.target,
             item_offset=self.fold_in.item_offset,
+            ridge=None if self.fold_in.ridge is None else self.fold_in.ridge.of(np.diff(rows.indptr)),
             n_threads=n_threads,
         )
 
@@ -163,6 +165,8 @@ class DotForm(IndexedForm):
                 "repeats": self.fold_in.repeats,
                 "default_weight": self.fold_in.default_weight,
             }
+            if self.fold_in.ridge is not None:
+                meta["fold_in"]["ridge"] = vars(self.fold_in.ridge)
         if self.encoder is not None:
             arrays["encoder.graph"] = np.frombuffer(self.encoder.graph, np.uint8)
             meta["encoder"] = {"max_length": self.encoder.max_length}
@@ -181,6 +185,7 @@ class DotForm(IndexedForm):
                 arrays.get("fold_in.item_offset"),
                 saved["repeats"],
                 saved["default_weight"],
+                HistoryRidge(**saved["ridge"]) if "ridge" in saved else None,
             )
         encoder = None
         if "encoder" in meta:

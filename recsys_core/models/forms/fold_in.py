@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,9 +10,43 @@ import numpy as np
 
 from recsys_core.errors import DataError
 from recsys_core.models.arrays import finite_floats
-from recsys_core.types import FloatArray
+from recsys_core.types import FloatArray, IndexArray
 
-__all__ = ["FoldIn"]
+__all__ = ["FoldIn", "HistoryRidge"]
+
+
+@dataclass(frozen=True)
+class HistoryRidge:
+    r"""A regularization that grows with the history: :math:`\lambda_h = s\,(n + b)^\nu` for one of n distinct items.
+
+    Parameters
+    ----------
+    scale, base, exponent
+        :math:`s`, :math:`b` and :math:`\nu`, finite and at least 0.
+
+    Raises
+    ------
+    DataError
+        A number is negative or not finite.
+
+    References
+    ----------
+    S. Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", 2021, arXiv 2110.14037,
+    where b is the number of items times the weight of unobserved pairs.
+    """
+
+    scale: float
+    base: float
+    exponent: float
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (math.isfinite(value) and value >= 0):
+                raise DataError(f"fold_in.ridge.{name}: expected a finite number of at least 0, got {value}.")
+
+    def of(self, n_items: IndexArray) -> FloatArray:
+        """The regularization of histories of so many distinct items, float32 (n,); an empty one has that of one."""
+        return (self.scale * (np.maximum(n_items, 1) + self.base) ** self.exponent).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +55,7 @@ class FoldIn:
 
     .. math::
 
-       \Big(P + \sum_{i \in h} (c_0 + c_1 r_i)\, v_i v_i^\top\Big)\, q
+       \Big(P + \lambda_h I + \sum_{i \in h} (c_0 + c_1 r_i)\, v_i v_i^\top\Big)\, q
        = \sum_{i \in h} (t_0 + t_1 r_i - o_i)\, v_i
 
     Implicit ALS is :math:`P = V^\top V + \lambda I,\ c = (0, \alpha),\ t = (1, \alpha)` (Hu et al. 2008, eq. 4);
@@ -29,7 +64,7 @@ class FoldIn:
     Parameters
     ----------
     prior
-        float32 (n_factors, n_factors), symmetric positive definite.
+        float32 (n_factors, n_factors), symmetric; positive definite, with what ``ridge`` adds for one item.
     confidence, target
         ``(c0, c1)`` and ``(t0, t1)``.
     item_offset
@@ -38,6 +73,8 @@ class FoldIn:
         What an item that a history repeats weighs: the "sum" of its weights, or the "last" of them, as in training.
     default_weight
         What an item weighs that is listed without a weight: 1 for counts, something like the mean for ratings.
+    ridge
+        :math:`\lambda_h`, or None for 0.
     """
 
     prior: FloatArray
@@ -46,6 +83,7 @@ class FoldIn:
     item_offset: FloatArray | None = None
     repeats: Literal["sum", "last"] = "sum"
     default_weight: float = 1.0
+    ridge: HistoryRidge | None = None
 
     def __post_init__(self) -> None:
         n_factors = np.shape(self.prior)[0] if np.ndim(self.prior) else None
@@ -53,7 +91,7 @@ class FoldIn:
         if not np.allclose(prior, prior.T, rtol=1e-3, atol=1e-6 * float(np.abs(prior).max(initial=0))):
             raise DataError("fold_in.prior: expected a symmetric matrix, got one that is not.")
         try:
-            np.linalg.cholesky(prior.astype(np.float64))
+            np.linalg.cholesky(prior.astype(np.float64) + self._least_ridge * np.eye(len(prior)))
         except np.linalg.LinAlgError:
             raise DataError(
                 "fold_in.prior: expected a positive definite matrix, got one that is not; add a regularization."
@@ -61,3 +99,7 @@ class FoldIn:
         object.__setattr__(self, "prior", prior)
         if self.item_offset is not None:
             object.__setattr__(self, "item_offset", finite_floats(self.item_offset, "fold_in.item_offset", None))
+
+    @property
+    def _least_ridge(self) -> float:
+        return 0.0 if self.ridge is None else float(self.ridge.of(np.ones(1, np.int64))[0])
