@@ -120,16 +120,42 @@ RECSYS_INLINE float dot_difference(const float* x, const float* a, const float* 
   return sum_lanes(even + odd);
 }
 
+// What Adagrad asks of x and two items a and b: |x|^2, |a|^2, |a - b|^2 and |b|^2, in the first four lanes.
+struct PairSquares {
+  vfloat sums;
+};
+
+// x . (a - b), and the squares in the same pass.
+RECSYS_INLINE float dot_difference(const float* x, const float* a, const float* b, std::int64_t f,
+                                   PairSquares& squares) {
+  vfloat product = zero(), of_x = zero(), of_a = zero(), of_b = zero(), of_difference = zero();
+  for (std::int64_t j = 0; j < f; j += lanes) {
+    const vfloat u = load(x + j), y = load(a + j), z = load(b + j);
+    const vfloat difference = y - z;
+    product += u * difference;
+    of_x += u * u;
+    of_a += y * y;
+    of_b += z * z;
+    of_difference += difference * difference;
+  }
+  squares.sums = sums_of_four(of_x, of_difference, of_a, of_b);
+  return sum_lanes(product);
+}
+
 // Fills in the items of a step and how each is pulled.  Returns their number; 0 is no step.
-// `open(row, k)` returns item `row` as the k-th of the step.
-template <SgdObjective objective, typename Open>
+// `open(row, k)` returns item `row` as the k-th of the step; of a pair, `squares` is filled in for Adagrad.
+template <SgdObjective objective, bool adagrad, typename Open>
 RECSYS_INLINE std::int64_t pull_items(const float* x, const SgdEntry& entry, const std::int32_t* negatives,
                                       std::int64_t n_negatives, const float* trial_losses, std::int64_t f,
-                                      float user_bias, const Open& open, SgdItem* items, LogLoss& loss) {
+                                      float user_bias, const Open& open, SgdItem* items, PairSquares& squares,
+                                      LogLoss& loss) {
   items[0] = open(entry.item, 0);
   if constexpr (objective == SgdObjective::bpr) {
     items[1] = open(negatives[0], 1);
-    const float margin = dot_difference(x, items[0].vector, items[1].vector, f) + items[0].bias - items[1].bias;
+    const float* const a = items[0].vector;
+    const float* const b = items[1].vector;
+    const float product = adagrad ? dot_difference(x, a, b, f, squares) : dot_difference(x, a, b, f);
+    const float margin = product + items[0].bias - items[1].bias;
     items[0].pull = logistic_pull(margin, entry.weight, loss);
     items[1].pull = -items[0].pull;
     return 2;
@@ -142,6 +168,7 @@ RECSYS_INLINE std::int64_t pull_items(const float* x, const SgdEntry& entry, con
         items[0].pull = entry.weight * trial_losses[trial];
         items[1].pull = -items[0].pull;
         loss.sum += static_cast<double>(items[0].pull * above);
+        if constexpr (adagrad) dot_difference(x, items[0].vector, items[1].vector, f, squares);
         return 2;
       }
     }
@@ -170,6 +197,12 @@ RECSYS_INLINE float rate_of(float& squares, float square, float rate) {
   return squares > 0.0F ? rate / __builtin_sqrtf(squares) : 0.0F;
 }
 
+// Adagrad's rates for several sums of squares at once.  What is added keeps the rate finite where all gradients were
+// zero, and vanishes beside any other sum.
+RECSYS_INLINE vfloat rates_of(vfloat sums, float rate) {
+  return broadcast(rate) / square_root(sums + broadcast(1e-37F));
+}
+
 template <bool adagrad>
 RECSYS_INLINE void move_bias(SgdState& state, float amount, const SgdStep& step, float share = 1.0F) {
   const float bias = load_shared_word(&state.bias);
@@ -178,6 +211,49 @@ RECSYS_INLINE void move_bias(SgdState& state, float amount, const SgdStep& step,
   const float rate = rate_of<adagrad>(squares, amount * amount + shrink * shrink, step.rate);
   if constexpr (adagrad) store_shared_word(&state.bias_squares, squares);
   store_shared_word(&state.bias, bias + rate * (amount - shrink));
+}
+
+// The step without features of two items, pulled with the same strength towards x and away, by Adagrad.  Roots and
+// quotients of all five rates are taken at once.
+RECSYS_INLINE void move_pair(const SgdModel& model, std::int64_t user, const SgdItem* items, const PairSquares& squares,
+                             const SgdStep& step) {
+  float* const x = model.users.own.vectors + user * model.ld;
+  float* const a = items[0].vector;
+  float* const b = items[1].vector;
+  SgdState& of_x = model.users.own.states[user];
+  SgdState& of_a = model.items.own.states[items[0].row];
+  SgdState& of_b = model.items.own.states[items[1].row];
+  const float pull = items[0].pull, regularization = step.regularization;
+  const float share = 1.0F / static_cast<float>(model.f), pull_square = pull * pull;
+  const float loss_share = pull_square * share, shrink_share = regularization * regularization * share;
+  const float x_square = squares.sums[0];
+  of_x.squares += loss_share * squares.sums[2] + shrink_share * x_square;
+  of_a.squares += loss_share * x_square + shrink_share * squares.sums[1];
+  of_b.squares += loss_share * x_square + shrink_share * squares.sums[3];
+  const float a_shrink = regularization * of_a.bias, b_shrink = regularization * of_b.bias;
+  of_a.bias_squares += pull_square + a_shrink * a_shrink;
+  of_b.bias_squares += pull_square + b_shrink * b_shrink;
+
+  vfloat row_squares = broadcast(1.0F), bias_squares = broadcast(1.0F);
+  row_squares[0] = of_x.squares;
+  row_squares[1] = of_a.squares;
+  row_squares[2] = of_b.squares;
+  bias_squares[0] = of_a.bias_squares;
+  bias_squares[1] = of_b.bias_squares;
+  const vfloat rates = rates_of(row_squares, step.rate), bias_rates = rates_of(bias_squares, step.rate);
+  const vfloat keep = broadcast(1.0F) - rates * broadcast(regularization), move = rates * broadcast(pull);
+  const vfloat keep_x = broadcast_lane<0>(keep), move_x = broadcast_lane<0>(move);
+  const vfloat keep_a = broadcast_lane<1>(keep), move_a = broadcast_lane<1>(move);
+  const vfloat keep_b = broadcast_lane<2>(keep), move_b = broadcast_lane<2>(move);
+  for (std::int64_t j = 0; j < model.f; j += lanes) {
+    const vfloat u = load(x + j), y = load(a + j);
+    store(a + j, keep_a * y + move_a * u);
+    const vfloat z = load(b + j);  // after the store: an item drawn against itself moves there and back
+    store(b + j, keep_b * z - move_b * u);
+    store(x + j, keep_x * u + move_x * (y - z));
+  }
+  of_a.bias += bias_rates[0] * (pull - a_shrink);
+  of_b.bias -= bias_rates[1] * (pull + b_shrink);
 }
 
 // The step without features, in one pass over the rows.
@@ -323,6 +399,7 @@ inline double sgd_steps(const SgdModel& model, const SgdBatch& batch, const SgdS
   constexpr bool draws = objective != SgdObjective::squared;
   constexpr std::int64_t fixed_items = objective == SgdObjective::logistic ? 0 : draws ? 2 : 1;
   LogLoss loss;
+  PairSquares squares;
   SgdItem items[fixed_items > 0 ? fixed_items : sgd_most_negatives + 1];
   for (std::int64_t t = 0; t < batch.n; ++t) {
     if (t + ahead < batch.n) {
@@ -346,8 +423,8 @@ inline double sgd_steps(const SgdModel& model, const SgdBatch& batch, const SgdS
         const float bias = add_up(model.items, item, model.f, model.ld, sum);
         return SgdItem{sum, bias, 0.0F, item};
       };
-      const std::int64_t n = pull_items<objective>(x, entry, negatives, batch.n_negatives, step.trial_losses, model.f,
-                                                   0.0F, open, items, loss);
+      const std::int64_t n = pull_items<objective, false>(x, entry, negatives, batch.n_negatives, step.trial_losses,
+                                                          model.f, 0.0F, open, items, squares, loss);
       if (n > 0) move_sums<adagrad>(model, entry.user, x, items, n, gradient, step);
     } else {
       const auto open = [&](std::int32_t item, std::int64_t) {
@@ -355,9 +432,14 @@ inline double sgd_steps(const SgdModel& model, const SgdBatch& batch, const SgdS
       };
       const float* const x = model.users.own.vectors + entry.user * model.ld;
       const float user_bias = draws ? 0.0F : model.users.own.states[entry.user].bias;
-      const std::int64_t n = pull_items<objective>(x, entry, negatives, batch.n_negatives, step.trial_losses, model.f,
-                                                   user_bias, open, items, loss);
-      if (n > 0) move_rows<adagrad, fixed_items>(model, entry.user, items, n, step);
+      const std::int64_t n = pull_items<objective, adagrad>(x, entry, negatives, batch.n_negatives, step.trial_losses,
+                                                            model.f, user_bias, open, items, squares, loss);
+      if (n == 0) continue;
+      if constexpr (adagrad && fixed_items == 2) {
+        move_pair(model, entry.user, items, squares, step);
+      } else {
+        move_rows<adagrad, fixed_items>(model, entry.user, items, n, step);
+      }
     }
   }
   return loss.total();

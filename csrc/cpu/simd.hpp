@@ -136,6 +136,22 @@ RECSYS_INLINE float sum_lanes(vfloat value) {
   return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
+// The sums of the lanes of a, c, b and d, in this order, in the first four lanes.
+RECSYS_INLINE vfloat sums_of_four(vfloat a, vfloat b, vfloat c, vfloat d) {
+  const vfloat ab = interleave_lower(a, b) + interleave_upper(a, b);
+  const vfloat cd = interleave_lower(c, d) + interleave_upper(c, d);
+  vfloat sums = interleave_lower(ab, cd) + interleave_upper(ab, cd);
+#if RECSYS_SIMD_BYTES == 64
+  sums += __builtin_shufflevector(sums, sums, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+#endif
+#if RECSYS_SIMD_BYTES == 64
+  sums += __builtin_shufflevector(sums, sums, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+#elif RECSYS_SIMD_BYTES == 32
+  sums += __builtin_shufflevector(sums, sums, 4, 5, 6, 7, 0, 1, 2, 3);
+#endif
+  return sums;
+}
+
 // Bit i is set where a[i] > b[i]; a NaN is never greater.
 RECSYS_INLINE std::uint32_t mask_greater(vfloat a, vfloat b) {
 #if defined(__AVX512F__) && RECSYS_SIMD_BYTES == 64
