@@ -45,6 +45,8 @@ def open_frame(frame: Any, argument: str = "frame") -> nw.LazyFrame[Any] | nw.Da
 
 def read_columns(frame: nw.LazyFrame[Any] | nw.DataFrame[Any], names: Sequence[str]) -> list[pl.Series]:
     """Read some columns; of a lazy frame, only these are computed."""
+    if not names:  # of which a lazy frame cannot select none
+        return []
     if isinstance(frame, nw.LazyFrame):
         frame = frame.select(*dict.fromkeys(names)).collect(backend="polars")
     return [_read_column(frame, name) for name in names]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import polars as pl
 import pytest
@@ -73,3 +74,17 @@ def test_ids_keep_their_leading_zeros(tmp_path):
     assert read.weight.tolist() == [2, 3, 4]
     as_numbers = Interactions.read(path, schema={"user_id": pl.Int64})
     assert as_numbers.users.ids.to_list() == [7]
+
+
+@pytest.mark.parametrize("name", ["ratings.csv", "ratings.parquet"])
+def test_a_file_of_foreign_column_names_is_refused_like_a_frame(tmp_path, name):
+    frame = pl.DataFrame({"userId": [1, 2], "movieId": [3, 4]})
+    frame.write_csv(tmp_path / name) if name.endswith("csv") else frame.write_parquet(tmp_path / name)
+    with pytest.raises(DataError) as of_frame:
+        Interactions.from_frame(frame)
+    assert "columns={\"user_id\": 'userId'" in str(of_frame.value)
+    for read in (lambda: Interactions.read(tmp_path / name), lambda: Interactions.from_frame(frame.lazy())):
+        with pytest.raises(DataError, match="^" + re.escape(str(of_frame.value)) + "$"):
+            read()
+    columns = {"user_id": "userId", "item_id": "movieId"}
+    assert len(Interactions.read(tmp_path / name, columns=columns)) == 2
