@@ -2,11 +2,12 @@
 
 Run with RECSYS_DATA_DIR set to a folder that holds ml-latest-small, tags.csv included:
 
-    python benchmarks/quality_cold_start.py [--seeds 1]
+    python benchmarks/quality_cold_start.py [--seeds 1] [--text-model FOLDER]
 
 A tenth of the films, at random, loses all of its ratings: they are cold.  Each model ranks the cold films, and only
 them, for every user who rated one.  "Popularity" cannot tell them apart by ratings: it is given the number of tags,
-which a shop without sales might have as views.  The settings are a first guess: nothing was tuned.
+which a shop without sales might have as views.  The settings are a first guess: nothing was tuned.  With a
+sentence-transformer in ONNX, such as all-MiniLM-L6-v2, towers that read its vectors take part too.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def by_scores(scores: np.ndarray, cold: list[int]) -> Callable[[list[int]], dict
     return lambda users: dict.fromkeys(users, order)
 
 
-def run(interactions: Interactions, table: pl.DataFrame, seed: int, n_threads: int) -> dict[str, tuple[float, ...]]:
+def run(
+    interactions: Interactions, table: pl.DataFrame, towers: dict[str, dict[str, str]], seed: int, n_threads: int
+) -> dict[str, tuple[float, ...]]:
     rng = np.random.default_rng(seed)
     is_cold = rng.random(interactions.n_items) < 0.1
     train, relevant = split(interactions, is_cold)
@@ -83,7 +86,7 @@ def run(interactions: Interactions, table: pl.DataFrame, seed: int, n_threads: i
     for name, rank in rankers.items():
         found[name] = (*measure(rank(list(relevant)), relevant), 0.0)
     described = train.with_features(table.drop("n_tags"), cold_items=True)
-    for name, settings in TOWERS.items():
+    for name, settings in towers.items():
         started = time.perf_counter()
         choices = {**SETTINGS, **settings, "text_columns": ("title", "tags")}
         model = create("two_tower", random_state=seed, n_threads=n_threads, **choices).fit(described)
@@ -99,11 +102,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="choices of cold films and model seeds to average over")
     parser.add_argument("--threads", type=int, default=0, help="threads of torch, 0 for its own number")
+    parser.add_argument("--text-model", help="folder of a sentence-transformer in ONNX and its tokenizer.json")
+    parser.add_argument("--only", help="a tower's item encoder, to measure it alone")
     arguments = parser.parse_args()
+    towers = {name: settings for name, settings in TOWERS.items() if arguments.only in (None, settings["item_encoder"])}
+    if arguments.text_model:
+        read = {"text_model": arguments.text_model}
+        towers |= {f"{name}, sentence vectors": settings | read for name, settings in towers.items()}
     seeds = arguments.seeds
     interactions, table = films()
     print(interactions)
-    results = [run(interactions, table, seed, arguments.threads) for seed in range(seeds)]
+    results = [run(interactions, table, towers, seed, arguments.threads) for seed in range(seeds)]
     print(f"{'model':36s} {'ndcg@10':>8s} {'±':>6s} {'recall@10':>10s} {'fit s':>7s}   mean of {seeds} run(s)")
     for name in results[0]:
         ndcg, recall, half, seconds = np.mean([result[name] for result in results], axis=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -106,36 +105,15 @@ def test_text_columns_can_be_named() -> None:
         FeaturePreparation.from_dict({})
 
 
-class FakeTokenizer:
-    """Words as the length of each, in the interface of the package ``tokenizers``."""
-
-    @classmethod
-    def from_file(cls, path: str) -> FakeTokenizer:
-        assert json.loads(Path(path).read_text()) == {"fake": True}
-        return cls()
-
-    def enable_truncation(self, max_length: int) -> None:
-        self.max_length = max_length
-
-    def enable_padding(self) -> None: ...
-
-    def encode_batch(self, texts: list[str]) -> list[types.SimpleNamespace]:
-        rows = [[len(word) for word in text.split()][: self.max_length] for text in texts]
-        longest = max(map(len, rows))
-        return [
-            types.SimpleNamespace(
-                ids=row + [0] * (longest - len(row)),
-                attention_mask=[1] * len(row) + [0] * (longest - len(row)),
-                type_ids=[0] * longest,
-            )
-            for row in rows
-        ]
-
-
 @pytest.fixture
-def sentence_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A graph that looks up a row of a table for each token."""
-    monkeypatch.setitem(sys.modules, "tokenizers", types.SimpleNamespace(Tokenizer=FakeTokenizer))
+def sentence_model(tmp_path: Path) -> Path:
+    """A tokenizer of three words in any case, and a graph that looks up a row of a table for each."""
+    tokenizers = pytest.importorskip("tokenizers")
+    words = tokenizers.models.WordLevel({"[UNK]": 0, "green": 1, "tea": 2, "cup": 3}, unk_token="[UNK]")
+    tokenizer = tokenizers.Tokenizer(words)
+    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     table = onnx.numpy_helper.from_array(np.float32([[9, 9], [1, 0], [0, 1], [3, 4]]), "table")
     integers = [
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["B", "T"])
@@ -147,20 +125,19 @@ def sentence_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
     (tmp_path / "onnx").mkdir()
     onnx.save(model, tmp_path / "onnx" / "model.onnx")
-    (tmp_path / "tokenizer.json").write_text('{"fake": true}')
     return tmp_path
 
 
 def test_a_sentence_model_gives_one_vector_a_text(sentence_model: Path) -> None:
     model = SentenceModel(sentence_model, max_tokens=2)
     assert model.n_dims == 2
-    vectors = model.encode(["aaa", None, "a bb", "a aa a", ""], batch_size=2)
-    half = np.sqrt(0.5)
+    vectors = model.encode(["Cup", None, "green tea", "Green Tea cup", ""], batch_size=2)
+    half = np.sqrt(0.5)  # of the first two words, the rest is cut off
     expected = [[0.6, 0.8], [np.nan] * 2, [half, half], [half, half], [np.nan] * 2]
     np.testing.assert_allclose(vectors, np.float32(expected), rtol=1e-6)
     assert model.encode([]).shape == (0, 2)
     preparation = FeaturePreparation.from_table(FILMS, text_model=str(sentence_model))
-    titles = FILMS.with_columns(pl.Series("title", ["a", "bb", "ccc", None]))
+    titles = FILMS.with_columns(pl.Series("title", ["green", "tea", "cup", None]))
     assert preparation.sizes(preparation.arrays(titles))["vector_dims"] == 2
 
 
@@ -171,18 +148,5 @@ def test_a_sentence_model_that_is_not_there(sentence_model: Path, monkeypatch: p
     with pytest.raises(ConfigError, match=r"expected a tokenizer\.json beside"):
         SentenceModel(sentence_model)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ConfigError, match="pip install tokenizers"):
+    with pytest.raises(ConfigError, match=r"pip install 'recsys-core\[text\]'"):
         SentenceModel(sentence_model)
-
-
-def test_a_sentence_model_reads_the_tokenizers_own_file(sentence_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "tokenizers")
-    tokenizers = pytest.importorskip("tokenizers")
-    words = tokenizers.models.WordLevel({"[UNK]": 0, "green": 1, "tea": 2, "cup": 3}, unk_token="[UNK]")
-    tokenizer = tokenizers.Tokenizer(words)
-    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer.save(str(sentence_model / "tokenizer.json"))
-    vectors = SentenceModel(sentence_model, max_tokens=2).encode(["Cup", "green tea cup", "cup", None])
-    half = np.sqrt(0.5)  # of the first two words
-    np.testing.assert_allclose(vectors, np.float32([[0.6, 0.8], [half, half], [0.6, 0.8], [np.nan] * 2]), rtol=1e-6)

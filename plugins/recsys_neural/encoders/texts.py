@@ -182,7 +182,7 @@ def _read_tokenizer(graph: Path, max_tokens: int) -> Any:
         from tokenizers import Tokenizer
     except ImportError:
         raise ConfigError(
-            "text_model: expected the package tokenizers, which reads tokenizer.json; pip install tokenizers."
+            "text_model: expected the package tokenizers, which reads tokenizer.json; pip install 'recsys-core[text]'."
         ) from None
     for folder in (graph.parent, graph.parent.parent):
         if (folder / "tokenizer.json").is_file():
