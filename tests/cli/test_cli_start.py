@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 
@@ -46,17 +45,6 @@ def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
     loaded = {name.partition(".")[0] for name in json.loads(result.stderr)}
     assert "typer" in loaded
     assert not loaded & (HEAVY | PLUGINS)
-
-
-def test_help_is_quick() -> None:
-    def seconds() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", DUMP, "--help"], capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    # Processor time, and the best of several: other processes may be using the machine.
-    assert min(seconds() for _ in range(5)) < 0.4
 
 
 @pytest.mark.parametrize("command", COMMANDS)
