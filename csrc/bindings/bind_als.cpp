@@ -3,19 +3,12 @@
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
 #include "bindings/callback.hpp"
+#include "bindings/choices.hpp"
 #include "recsys/als.hpp"
 #include "recsys/solve_rows.hpp"
 
 namespace recsys::bindings {
 namespace {
-
-AlsSolver solver_of(const std::string& name) {
-  if (name == "auto") return AlsSolver::automatic;
-  if (name == "cholesky") return AlsSolver::cholesky;
-  if (name == "cg") return AlsSolver::cg;
-  if (name == "subspace") return AlsSolver::subspace;
-  throw ConfigError("solver must be \"auto\", \"cholesky\", \"cg\" or \"subspace\", got \"" + name + "\"");
-}
 
 void bind_als_fit(const CsrArrays& interactions, py::array_t<float>& user_factors, py::array_t<float>& item_factors,
                   float regularization, float regularization_exponent, float alpha, float unobserved_weight,
@@ -32,7 +25,7 @@ void bind_als_fit(const CsrArrays& interactions, py::array_t<float>& user_factor
                            .alpha = alpha,
                            .unobserved_weight = unobserved_weight,
                            .n_iterations = n_iterations,
-                           .solver = solver_of(solver),
+                           .solver = parse_solver(solver),
                            .n_cg_steps = n_cg_steps,
                            .block_size = block_size,
                            .warm_start = warm_start,

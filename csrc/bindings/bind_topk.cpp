@@ -11,6 +11,7 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
+#include "bindings/choices.hpp"
 #include "bindings/interruptible.hpp"
 #include "recsys/item_index_arrays.hpp"
 #include "recsys/topk.hpp"
@@ -20,19 +21,6 @@ namespace {
 
 // Indices and scores.
 using Arrays = std::tuple<py::array_t<std::int64_t>, py::array_t<float>>;
-
-Metric parse_metric(const std::string& metric) {
-  if (metric == "dot") return Metric::dot;
-  if (metric == "cosine") return Metric::cosine;
-  throw ConfigError("metric must be \"dot\" or \"cosine\", got \"" + metric + "\"");
-}
-
-Method parse_method(const std::string& method) {
-  if (method == "auto") return Method::automatic;
-  if (method == "float32") return Method::float32;
-  if (method == "compact") return Method::compact;
-  throw ConfigError("method must be \"auto\", \"float32\" or \"compact\", got \"" + method + "\"");
-}
 
 // One list for all queries, or a pattern with a row for each.
 using Allow = std::optional<std::variant<CsrPattern, py::array>>;

@@ -9,13 +9,14 @@ namespace recsys::bindings {
 
 // Called without the GIL on the thread that made the call.  Also where there is no callback it looks for signals, so
 // that Ctrl-C ends a long fit at the next step.  What the callback raises travels through the C++ code to the caller.
-// Borrows `callback`.
-inline auto progress_callback(const pybind11::object& callback) {
-  return [&callback](std::int64_t step, auto number) {
+// Borrows `callback`, and what it is given behind the two numbers.
+template <typename... More>
+auto progress_callback(const pybind11::object& callback, const More&... more) {
+  return [&callback, &more...](std::int64_t step, auto number) {
     const pybind11::gil_scoped_acquire acquire;
     if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
     if (callback.is_none()) return false;
-    const pybind11::object answer = callback(step, number);
+    const pybind11::object answer = callback(step, number, more...);
     const int stop = PyObject_IsTrue(answer.ptr());
     if (stop < 0) throw pybind11::error_already_set();
     return stop == 1;

@@ -8,6 +8,7 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
+#include "bindings/choices.hpp"
 #include "bindings/cuda/device_arrays.hpp"
 #include "cuda/als.hpp"
 #include "cuda/status.hpp"
@@ -27,19 +28,6 @@ py::dict cuda_status() {
   return py::dict(py::arg("driver_version") = found.driver_version, py::arg("runtime_version") = found.runtime_version,
                   py::arg("architectures") = found.architectures, py::arg("error") = found.error,
                   py::arg("devices") = devices);
-}
-
-Metric parse_metric(const std::string& metric) {
-  if (metric == "dot") return Metric::dot;
-  if (metric == "cosine") return Metric::cosine;
-  throw ConfigError("metric must be \"dot\" or \"cosine\", got \"" + metric + "\"");
-}
-
-Method parse_method(const std::string& method) {
-  if (method == "auto") return Method::automatic;
-  if (method == "float32") return Method::float32;
-  if (method == "compact") return Method::compact;
-  throw ConfigError("method must be \"auto\", \"float32\" or \"compact\", got \"" + method + "\"");
 }
 
 // One list for all queries, or a pattern with a row for each.

@@ -6,20 +6,14 @@
 #include <tuple>
 
 #include "bindings/arrays.hpp"
+#include "bindings/callback.hpp"
+#include "bindings/choices.hpp"
 #include "bindings/cuda/device_arrays.hpp"
 #include "cuda/als.hpp"
 #include "cuda/sgd.hpp"
 
 namespace recsys::bindings {
 namespace {
-
-AlsSolver parse_solver(const std::string& name) {
-  if (name == "auto") return AlsSolver::automatic;
-  if (name == "cholesky") return AlsSolver::cholesky;
-  if (name == "cg") return AlsSolver::cg;
-  if (name == "subspace") return AlsSolver::subspace;
-  throw ConfigError("solver must be \"auto\", \"cholesky\", \"cg\" or \"subspace\", got \"" + name + "\"");
-}
 
 // Copies an array given, on either side of the bus, to one of the result.
 void copy_into(const DeviceArray& to, const py::object& from, int n_dimensions, const std::string& name,
@@ -38,19 +32,6 @@ void copy_into(const DeviceArray& to, const py::object& from, int n_dimensions, 
                               cudaMemcpyDefault, stream.handle),
               "copying to the device");
   stream.synchronize();
-}
-
-// As progress_callback, for a callback that is given the factors too.
-auto factors_callback(const py::object& callback, const py::tuple& factors) {
-  return [&callback, &factors](std::int64_t step, double loss) {
-    const py::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (callback.is_none()) return false;
-    const py::object answer = callback(step, loss, factors);
-    const int stop = PyObject_IsTrue(answer.ptr());
-    if (stop < 0) throw py::error_already_set();
-    return stop == 1;
-  };
 }
 
 using HostFactors = std::tuple<py::array_t<float>, py::array_t<float>>;
@@ -89,7 +70,7 @@ py::object fit_als(const CsrArrays& interactions, std::int64_t n_factors, float 
     const py::tuple factors = py::make_tuple(users, items);
     const AlsMonitor monitor{.wants_loss = wants_loss,
                              .wants_factors = !callback.is_none(),
-                             .after_iteration = factors_callback(callback, factors)};
+                             .after_iteration = progress_callback(callback, factors)};
     const py::gil_scoped_release release;
     cuda::als(view, options, user_view, item_view, false, monitor, stream, tuning);
     return py::none();
@@ -103,7 +84,7 @@ py::object fit_als(const CsrArrays& interactions, std::int64_t n_factors, float 
     copy_into(items, std::get<1>(*start), 2, "start[1]", place);
   }
   const py::tuple factors = py::make_tuple(users, items);
-  const AlsMonitor monitor{.wants_loss = wants_loss, .after_iteration = factors_callback(callback, factors)};
+  const AlsMonitor monitor{.wants_loss = wants_loss, .after_iteration = progress_callback(callback, factors)};
   {
     const py::gil_scoped_release release;
     cuda::als(view, options, matrix_of(users), matrix_of(items), true, monitor, stream, tuning);
@@ -190,7 +171,7 @@ py::tuple fit_sgd(const CsrArrays& interactions, std::int64_t n_factors, const s
     }
     factors[i] = part ? py::cast(*part) : py::none();
   }
-  const SgdMonitor monitor{.wants_factors = wants_factors, .after_epoch = factors_callback(callback, factors)};
+  const SgdMonitor monitor{.wants_factors = wants_factors, .after_epoch = progress_callback(callback, factors)};
   const py::gil_scoped_release release;
   cuda::sgd(view, options, users.view(), items.view(), monitor, stream);
   return factors;
