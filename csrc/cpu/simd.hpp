@@ -143,8 +143,6 @@ RECSYS_INLINE vfloat sums_of_four(vfloat a, vfloat b, vfloat c, vfloat d) {
   vfloat sums = interleave_lower(ab, cd) + interleave_upper(ab, cd);
 #if RECSYS_SIMD_BYTES == 64
   sums += __builtin_shufflevector(sums, sums, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-#endif
-#if RECSYS_SIMD_BYTES == 64
   sums += __builtin_shufflevector(sums, sums, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
 #elif RECSYS_SIMD_BYTES == 32
   sums += __builtin_shufflevector(sums, sums, 4, 5, 6, 7, 0, 1, 2, 3);

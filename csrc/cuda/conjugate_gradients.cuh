@@ -10,7 +10,7 @@
 #pragma once
 
 #include "cuda/row_block.cuh"
-#include "cuda/threads.cuh"
+#include "cuda/warp_row.cuh"
 #include "cuda/whitening.cuh"
 #include "recsys/solve_rows.hpp"
 
@@ -43,14 +43,6 @@ struct CgEntryArguments {
   float* out;        // added to
 };
 
-template <int width>
-__device__ inline float dot(const float (&a)[width], const float (&b)[width]) {
-  float sum = 0;
-#pragma unroll
-  for (int v = 0; v < width; ++v) sum = __fmaf_rn(a[v], b[v], sum);
-  return warp_sum(sum);
-}
-
 // width: numbers a lane, at least f / 32; team: warps a row, 1 or 8.
 template <int width, int team>
 __global__ void __launch_bounds__(CgShape::n_threads, CgShape::n_blocks(width)) cg_entries(CgEntryArguments a) {
@@ -65,11 +57,7 @@ __global__ void __launch_bounds__(CgShape::n_threads, CgShape::n_blocks(width)) 
   const std::int64_t end = a.indptr[row + 1];
   float in[width];
   float sums[width] = {};
-#pragma unroll
-  for (int v = 0; v < width; ++v) {
-    const int column = v * warp_size + lane;
-    in[v] = column < a.f ? a.in[row * a.f + column] : 0.0F;
-  }
+  load_row(in, a.in + row * a.f, a.f);
   for (std::int64_t k = begin + warp % team * n_together; k < end; k += team * n_together) {
     float z[n_together][width];
     float products[n_together];
@@ -84,7 +72,7 @@ __global__ void __launch_bounds__(CgShape::n_threads, CgShape::n_blocks(width)) 
       }
     }
 #pragma unroll
-    for (int i = 0; i < n_together; ++i) products[i] = dot(z[i], in);
+    for (int i = 0; i < n_together; ++i) products[i] = row_product(z[i], in);
 #pragma unroll
     for (int i = 0; i < n_together; ++i) {
       if (k + i >= end) continue;  // the same in all lanes

@@ -4,7 +4,7 @@
 // embedding and of those of its features, times the stored values; a step moves each of them.  All moves are atomic.
 #pragma once
 
-#include "cuda/threads.cuh"
+#include "cuda/warp_row.cuh"
 
 namespace recsys::cuda {
 
@@ -22,23 +22,6 @@ struct SgdSideView {
   const float* values;
   SgdRows shared;  // of the features
 };
-
-template <int width>
-__device__ inline void load_row(float (&row)[width], const float* from, int f) {
-#pragma unroll
-  for (int v = 0; v < width; ++v) {
-    const int c = v * warp_size + lane_index();
-    row[v] = c < f ? from[c] : 0.0F;
-  }
-}
-
-template <int width>
-__device__ inline float row_product(const float (&a)[width], const float (&b)[width]) {
-  float sum = 0;
-#pragma unroll
-  for (int v = 0; v < width; ++v) sum = __fmaf_rn(a[v], b[v], sum);
-  return warp_sum(sum);
-}
 
 // A bias as all lanes agree on it: others change it meanwhile.
 __device__ inline float load_bias(const float* bias, std::int64_t row) {

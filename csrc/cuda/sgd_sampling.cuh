@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "cpu/negative_sampler.hpp"
-#include "cuda/threads.cuh"
+#include "cuda/sorted_items.cuh"
 #include "recsys/random.hpp"
 
 namespace recsys::cuda {
@@ -42,21 +42,6 @@ struct Permutation {
   }
 };
 
-// Whether the ascending liked [n] hold an item.
-__device__ inline bool is_liked(const std::int32_t* liked, std::int64_t n, std::int32_t item) {
-  std::int64_t low = 0;
-  std::int64_t high = n;
-  while (low < high) {
-    const std::int64_t middle = (low + high) / 2;
-    if (liked[middle] < item) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low < n && liked[low] == item;
-}
-
 // Uniform over the items that are not in liked [n] (ascending), n < n_items, by 32 random bits: the r-th of them is
 // r + m, where m is the number of liked items before it, and liked[p] - p never falls.
 __device__ inline std::int32_t draw_other(const std::int32_t* liked, std::int64_t n, std::int64_t n_items,
@@ -89,7 +74,7 @@ struct ItemDraws {
       const std::uint64_t bits = random_bits(key, m * 64 + attempt);
       const ItemLottery::Slot& slot = slots[((bits >> 32) * static_cast<std::uint64_t>(n_slots)) >> 32];
       const std::int32_t item = static_cast<std::uint32_t>(bits) <= slot.keep_below ? slot.item : slot.other;
-      if (!is_liked(liked, n, item)) return item;
+      if (!contains(liked, n, item)) return item;
     }
     return -1;
   }

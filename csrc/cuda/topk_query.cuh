@@ -4,6 +4,7 @@
 #include "cuda/item_index.hpp"
 #include "cuda/rounding.cuh"
 #include "cuda/selection.cuh"
+#include "cuda/sorted_items.cuh"
 
 namespace recsys::cuda {
 
@@ -31,18 +32,8 @@ struct FilterView {
   }
   __device__ bool excludes(std::int64_t query, int item) const {
     if (exclude_indptr == nullptr) return false;
-    std::int64_t low = exclude_indptr[query];
-    const std::int64_t end = exclude_indptr[query + 1];
-    std::int64_t high = end;
-    while (low < high) {
-      const std::int64_t middle = (low + high) / 2;
-      if (exclude_indices[middle] < item) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    return low < end && exclude_indices[low] == item;
+    const std::int64_t first = exclude_indptr[query];
+    return contains(exclude_indices + first, exclude_indptr[query + 1] - first, item);
   }
 };
 
