@@ -187,8 +187,7 @@ def unpacked(n_items: int, n_factors: int, metric: str, arrays: dict[str, npt.ND
 
 
 def _aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    memory = mmap.mmap(-1, max(array.nbytes, 1))  # starts on a page, where NumPy's memory starts anywhere
-    copy = np.frombuffer(memory, array.dtype, array.size)
+    copy = np.frombuffer(_own_memory(max(array.nbytes, 1)), array.dtype, array.size)
     copy[:] = array
     return copy
 
@@ -210,12 +209,17 @@ def _memory(path: str | os.PathLike[str], *, map_file: bool) -> mmap.mmap:
         size = os.fstat(stream.fileno()).st_size
         if map_file:
             return mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ)
-        memory = mmap.mmap(-1, size)  # starts on a page, where NumPy's memory starts anywhere
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
+        memory = _own_memory(size)
         if stream.readinto(memory) != size:
             raise ValueError("it was changed meanwhile")
         return memory
+
+
+def _own_memory(size: int) -> mmap.mmap:
+    memory = mmap.mmap(-1, size)  # starts on a page, where NumPy's memory starts anywhere
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def _array(memory: mmap.mmap, start: int, name: str, entry: dict[str, Any]) -> npt.NDArray[Any]:

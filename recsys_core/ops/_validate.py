@@ -117,10 +117,12 @@ def one_of(value: Any, name: str, known: tuple[str, ...]) -> str:
 
 def two(value: Any, name: str, parts: str) -> tuple[Any, Any]:
     """Return `value` as a tuple of two, which `parts` names."""
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        got = f"{len(value)} parts" if isinstance(value, tuple | list) else type(value).__name__
-        raise ShapeError(f"{name} must be a pair {parts}, got {got}")
-    return value[0], value[1]
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        got = f"{len(value)} parts" if hasattr(value, "__len__") else type(value).__name__
+        raise ShapeError(f"{name} must be a pair {parts}, got {got}") from None
+    return first, second
 
 
 def pair(value: tuple[float, float], name: str) -> tuple[float, float]:

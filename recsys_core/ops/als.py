@@ -34,6 +34,7 @@ import numpy as np
 from recsys_core import _core
 from recsys_core.errors import DataError, ShapeError
 from recsys_core.ops import _validate, cuda_als
+from recsys_core.ops.cuda_arrays import without_factors
 from recsys_core.ops.cuda_devices import chosen_device
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def als(
             start=None if start is None else factors,
             tolerance=tolerance,
             random_state=random_state,
-            callback=_without_factors(callback if watch is None else watch),
+            callback=without_factors(callback if watch is None else watch),
             compute_loss=compute_loss and callback is not None,
             device=device,
             into=factors,
@@ -265,13 +266,6 @@ class _BestSoFar:
             self.value, self.iteration = float(value), iteration
             self.best = (self.factors[0].copy(), self.factors[1].copy())
         return stop or iteration - self.iteration >= self.patience
-
-
-def _without_factors(
-    callback: Callable[[int, float], object] | None,
-) -> Callable[[int, float, object], object] | None:
-    """As a device calls it, with the factors, which are those of the fit."""
-    return None if callback is None else lambda iteration, loss, _: callback(iteration, loss)
 
 
 def _make_factors(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from recsys_core.errors import ShapeError
 from recsys_core.ops import _validate
-from recsys_core.ops.cuda_arrays import device_matrix, place_of
+from recsys_core.ops.cuda_arrays import device_matrix, place_of, without_factors
 from recsys_core.ops.cuda_devices import cuda_module
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def als(
         start=start,
         tolerance=tolerance,
         random_state=random_state,
-        callback=None if callback is None else lambda iteration, loss, _: callback(iteration, loss),
+        callback=without_factors(callback),
         compute_loss=compute_loss,
         device=device,
         stream=stream,
@@ -165,8 +164,10 @@ def fit(
     _validate.one_of(solver, "solver", _SOLVERS)
     _validate.one_of(precision, "precision", ("float32", "mixed"))
     weight = _validate.unobserved_weight(unobserved_weight)
-    if start is not None and len(start) != 2:
-        raise ShapeError(f"start must be a pair (user_factors, item_factors), got {len(start)} parts")
+    begin = None
+    if start is not None:
+        pair = _validate.two(start, "start", "(user_factors, item_factors)")
+        begin = tuple(device_matrix(part, f"start[{side}]") for side, part in enumerate(pair))
     place = place_of(device, stream)
     return cast(
         "tuple[DeviceArray, DeviceArray] | None",
@@ -181,7 +182,7 @@ def fit(
             solver=solver,
             n_cg_steps=_validate.integer(n_cg_steps, "n_cg_steps", minimum=1),
             block_size=_validate.integer(block_size, "block_size", minimum=1),
-            start=None if start is None else (device_matrix(start[0], "start[0]"), device_matrix(start[1], "start[1]")),
+            start=begin,
             tolerance=_validate.number(tolerance, "tolerance", minimum=0.0),
             random_state=_validate.random_seed(random_state),
             callback=callback,

@@ -11,9 +11,20 @@ from recsys_core.ops import _validate
 from recsys_core.ops.cuda_devices import chosen_device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
-__all__ = ["DeviceArray", "Input", "device_matrix", "device_vector", "is_on_device", "place_of", "stream_of"]
+__all__ = [
+    "DeviceArray",
+    "Input",
+    "device_matrix",
+    "device_vector",
+    "is_on_device",
+    "place_of",
+    "stream_of",
+    "without_factors",
+]
 
 _DLPACK_CUDA = (2, 13)  # device memory, and managed memory
 
@@ -68,6 +79,13 @@ def is_on_device(value: object) -> bool:
 def device_matrix(value: Input, name: str) -> object:
     """Return a matrix that the module takes: one on the device as it is, another as float32 on the host."""
     return value if is_on_device(value) else _validate.matrix(cast("npt.ArrayLike", value), name)
+
+
+def without_factors(
+    callback: Callable[[int, float], object] | None,
+) -> Callable[[int, float, object], object] | None:
+    """Return a callback as the module calls it, which hands over the factors too."""
+    return None if callback is None else lambda step, loss, _: callback(step, loss)
 
 
 def device_vector(value: Input, name: str) -> object:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
 from recsys_core.errors import ConfigError
 from recsys_core.ops import _validate
-from recsys_core.ops.cuda_arrays import device_matrix, device_vector, place_of
+from recsys_core.ops.cuda_arrays import device_matrix, device_vector, place_of, without_factors
 from recsys_core.ops.cuda_devices import cuda_module
 from recsys_core.ops.sgd import Settings, SgdFactors, SgdOptions, Watch, check_parts, shapes_of, trials
 
@@ -69,7 +70,7 @@ def bpr(
     changing: results differ in detail from run to run.  The items j come from all that the user has no entry for.
     Interactions that do not fit the device go through it in blocks of users, in random order.
     """
-    return _train(interactions, n_factors, "bpr", 1, device, stream, options)
+    return _train(interactions, n_factors, "bpr", 1, device, stream, Settings.of(options, "bpr"))
 
 
 def warp(
@@ -103,7 +104,8 @@ def warp(
     DeviceError, DataError, DTypeError, ShapeError, ConfigError
         As :func:`bpr` does.
     """
-    return _train(interactions, n_factors, "warp", trials(max_trials), device, stream, options)
+    settings = Settings.of(options, "warp")
+    return _train(interactions, n_factors, "warp", trials(max_trials), device, stream, settings)
 
 
 def train_to_host(
@@ -115,13 +117,12 @@ def train_to_host(
     options: SgdOptions,
 ) -> SgdFactors:
     """Train on a device and return arrays on the host, those of the best epoch where there is something to judge by."""
-    given = Settings.of(options, objective)
-    patience = _validate.integer(given.patience, "patience", minimum=1)
-    options.pop("validate", None)
-    if given.validate is None:
-        return _on_host(_train(interactions, n_factors, objective, n_negatives, device, 0, options))
+    settings = Settings.of(options, objective)
+    patience = _validate.integer(settings.patience, "patience", minimum=1)
+    if settings.validate is None:
+        return _on_host(_train(interactions, n_factors, objective, n_negatives, device, 0, settings))
     none_yet = np.empty((0, 0), dtype=np.float32)
-    watch = Watch(SgdFactors(none_yet, none_yet, none_yet), given.callback, given.validate, patience)
+    watch = Watch(SgdFactors(none_yet, none_yet, none_yet), settings.callback, settings.validate, patience)
 
     def look(epoch: int, loss: float, factors: tuple[object, ...]) -> bool:
         present = _on_host(_named(factors))
@@ -130,7 +131,7 @@ def train_to_host(
         watch.factors = present
         return watch(epoch, loss)
 
-    _train(interactions, n_factors, objective, n_negatives, device, 0, options, look)
+    _train(interactions, n_factors, objective, n_negatives, device, 0, replace(settings, validate=None), look)
     return watch.best
 
 
@@ -141,11 +142,10 @@ def _train(
     n_negatives: int,
     device: str,
     stream: int,
-    options: SgdOptions,
+    settings: Settings,
     look: Callable[[int, float, tuple[object, ...]], object] | None = None,
 ) -> SgdFactors:
     """Train; `look`, in place of the callback, is given the factors on the device too."""
-    settings = Settings.of(options, objective)
     if settings.validate is not None:
         raise ConfigError(
             "validate must be left out of ops.cuda, whose factors stay on the device; call the function of ops"
@@ -155,8 +155,6 @@ def _train(
     n_factors = _validate.integer(n_factors, "n_factors", minimum=1)
     features = settings.of_features()
     shapes = shapes_of(len(arrays[0]) - 1, arrays[3], n_factors, features)
-    callback = settings.callback
-    heard = None if callback is None else lambda epoch, loss, _: callback(epoch, loss)
     place = place_of(device, stream)
     return _named(
         cuda_module().sgd(
@@ -165,7 +163,7 @@ def _train(
             objective=objective,
             n_negatives=n_negatives,
             initial=None if settings.initial is None else _start(settings.initial, shapes),
-            callback=heard if look is None else look,
+            callback=without_factors(settings.callback) if look is None else look,
             wants_factors=look is not None,
             place=place,
             **features,
