@@ -190,7 +190,7 @@ class Als(FactorRecommender):
         item_users = user_items.T.tocsr()
         active, had = _with_entries(user_items), _with_entries(item_users)
         user_means = self._means("user", interactions.user_features, settings.user_features, active, user_items)
-        item_means = self._means("item", interactions.item_features, settings.item_features, had, item_users)
+        item_means = self._means("item", interactions.item_features, settings.item_features, had, user_items)
         expected_users: FloatArray | None = None
         expected_items: FloatArray | None = None
         items = _start(np.random.default_rng(settings.random_state), user_items.shape[1], settings.n_factors)
@@ -233,7 +233,7 @@ class Als(FactorRecommender):
         active, had = _with_entries(user_items), np.unique(user_items.indices).astype(np.int64)
         expected: FloatArray | None = None
         known = np.unique(update.before.histories.indices).astype(np.int64)
-        means = self._means("item", update.item_features, settings.item_features, known, user_items.T.tocsr())
+        means = self._means("item", update.item_features, settings.item_features, known, user_items)
         if means is not None:
             expected = means.means(items)
             items[form.n_items :] = expected[form.n_items :]
@@ -247,14 +247,23 @@ class Als(FactorRecommender):
         return DotForm(items, user_factors=users, fold_in=self._fold_in(items[had], len(items)))
 
     def _means(
-        self, what: str, table: pl.DataFrame | None, columns: tuple[str, ...], known: IndexArray, rows: CSR
+        self,
+        what: Literal["user", "item"],
+        table: pl.DataFrame | None,
+        columns: tuple[str, ...],
+        known: IndexArray,
+        user_items: CSR,
     ) -> FeatureMeans | None:
-        """Where the rows of one side are expected to lie, learned from the known ones; None without features."""
+        """Where the vectors of one side are expected to lie, learned from the known ones; None without features."""
         features = encode_features(table, columns, what)
         if features is None:
             return None
-        ridge = self._ridge(rows.shape[1])
-        weights = None if ridge is None else ridge.of(np.diff(rows.indptr)) / self.config.regularization
+        n_users, n_items = user_items.shape
+        ridge = self._ridge(n_items if what == "user" else n_users)
+        weights = None
+        if ridge is not None:
+            by_user, by_item = np.diff(user_items.indptr), np.bincount(user_items.indices, minlength=n_items)
+            weights = ridge.of(by_user if what == "user" else by_item) / self.config.regularization
         return FeatureMeans(features, known, self.config.feature_regularization / self.config.regularization, weights)
 
     def _ridge(self, length: int) -> HistoryRidge | None:
@@ -283,7 +292,7 @@ class Als(FactorRecommender):
         ``expected`` is where the regularization pulls the rows; the origin if None.
         """
         fold_in = self._fold_in(factors if had is None else factors[had], len(factors))
-        ridge = None if fold_in.ridge is None else fold_in.ridge.of(np.diff(rows.indptr))
+        ridge = fold_in.ridges(rows)
         offset = None
         if expected is not None:
             # lambda ||x - m||^2 adds lambda m to the right side: one more entry a row, of the vector lambda m, with a

@@ -126,7 +126,7 @@ class DotForm(IndexedForm):
             confidence=self.fold_in.confidence,
             target=self.fold_in.target,
             item_offset=self.fold_in.item_offset,
-            ridge=None if self.fold_in.ridge is None else self.fold_in.ridge.of(np.diff(rows.indptr)),
+            ridge=self.fold_in.ridges(rows),
             n_threads=n_threads,
         )
 

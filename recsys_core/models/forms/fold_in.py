@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys_core.errors import DataError
 from recsys_core.models.arrays import finite_floats
-from recsys_core.types import FloatArray, IndexArray
+from recsys_core.types import CSR, FloatArray, IndexArray
 
 __all__ = ["FoldIn", "HistoryRidge"]
 
@@ -99,6 +99,10 @@ class FoldIn:
         object.__setattr__(self, "prior", prior)
         if self.item_offset is not None:
             object.__setattr__(self, "item_offset", finite_floats(self.item_offset, "fold_in.item_offset", None))
+
+    def ridges(self, rows: CSR) -> FloatArray | None:
+        """What each row of a matrix of distinct items adds to the diagonal, float32 (n_rows,); None for nothing."""
+        return None if self.ridge is None else self.ridge.of(np.diff(rows.indptr))
 
     @property
     def _least_ridge(self) -> float:
