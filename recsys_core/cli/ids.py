@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recsys_core.data import IdMap
+    from recsys_core.models import FittedModel
 
-__all__ = ["ids_of", "listed"]
+__all__ = ["askers", "check_askers", "ids_of", "listed"]
+
+
+def check_askers(users: Sequence[str] | None, histories: Sequence[str] | None) -> None:
+    """Check that either users or histories are asked about.
+
+    Raises
+    ------
+    ConfigError
+        Both or neither are given.
+    """
+    from recsys_core.errors import ConfigError
+
+    if bool(users) == bool(histories):
+        given = "both" if users else "neither"
+        raise ConfigError(f"expected either --user or --history, got {given}; give one of the two.")
+
+
+def askers(users: Sequence[str] | None, histories: Sequence[str] | None, model: FittedModel) -> dict[str, Any]:
+    """The argument of ``recommend`` or ``explain`` that says who asks, by its name."""
+    if users:
+        return {"users": ids_of(users, model.users, "--user")}
+    return {"histories": [ids_of(listed(row), model.items, "--history") for row in histories or ()]}
 
 
 def listed(text: str) -> list[str]:
@@ -17,7 +41,7 @@ def listed(text: str) -> list[str]:
     return [word for word in (part.strip() for row in rows for part in row) if word]
 
 
-def ids_of(words: list[str] | None, ids: IdMap, option: str) -> list[Any]:
+def ids_of(words: Sequence[str], ids: IdMap, option: str) -> list[Any]:
     """Words as ids of the type that the bundle's ids have."""
     import datetime as dt
 
@@ -25,7 +49,7 @@ def ids_of(words: list[str] | None, ids: IdMap, option: str) -> list[Any]:
 
     convert: Any = str if ids.dtype == "string" else dt.date.fromisoformat if ids.dtype == "date" else int
     converted = []
-    for word in words or ():
+    for word in words:
         try:
             converted.append(convert(word))
         except ValueError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -16,10 +17,13 @@ from recsys_core.types import FloatArray, IndexArray
 if TYPE_CHECKING:
     from recsys_core.models.fitted import FittedModel
 
-__all__ = ["Scorer", "contributions", "explain_history"]
+__all__ = ["Scorer", "contributions", "explain_histories"]
 
 Scorer: TypeAlias = Callable[[Histories], FloatArray]
 """Gives the scores of some fixed items after each of some histories, float32 (n_histories, n_items)."""
+
+_Reasons: TypeAlias = tuple[IndexArray, IndexArray, FloatArray, IndexArray, FloatArray, IndexArray]
+"""Asker, item, score, reason, contribution and place of each reason."""
 
 # Entries of the shortened histories that are looked at at a time: some 64 MB of working memory.
 _HELD_ENTRIES = 1 << 22
@@ -60,19 +64,26 @@ def contributions(history: Histories, score: Scorer) -> tuple[IndexArray, FloatA
     return reasons, whole - np.concatenate([whole[:0], *without]), whole[0]
 
 
-def explain_history(
-    model: FittedModel, history: Histories, item_index: IndexArray, n_reasons: int, n_threads: int = 0
+def explain_histories(
+    model: FittedModel,
+    labels: pl.Series,
+    histories: Histories,
+    wanted: Sequence[IndexArray],
+    n_reasons: int,
+    n_threads: int = 0,
 ) -> pl.DataFrame:
-    """The reasons for some items to one who asks, as a table.
+    """The reasons for some items to each of some askers, as a table.
 
     Parameters
     ----------
     model
         Answers histories.
-    history
-        One row.
-    item_index
-        int64, distinct positions of the items to explain.
+    labels
+        What to call each asker.
+    histories
+        A row for each.
+    wanted
+        int64 for each: distinct positions of the items to explain.
     n_reasons
         Reasons an item, at most.
     n_threads
@@ -81,20 +92,28 @@ def explain_history(
     Returns
     -------
     polars.DataFrame
-        ``item_id, score, reason_item_id, contribution, rank``; the reasons of an item from the largest contribution
-        to the smallest, among equal ones that of the lower item index first.
+        ``user_id, item_id, score, reason_item_id, contribution, rank``; the reasons of an item from the largest
+        contribution to the smallest, among equal ones that of the lower item index first.
     """
-    reasons, added, scores = contributions(history, lambda rows: _scores(model, rows, item_index, n_threads))
-    # What changes nothing sorts last and is no reason.
-    order = np.argsort(np.where(added == 0, np.inf, -added), axis=0, kind="stable")[:n_reasons].T
-    column, place = np.nonzero(added[order, np.arange(len(item_index))[:, None]])
-    reason = order[column, place]
+    index, number = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    parts: list[_Reasons] = [(index, index, number, index, number, index)]
+    for row, items in enumerate(wanted):
+        ask = partial(_scores, model, item_index=items, n_threads=n_threads)
+        reasons, added, scores = contributions(histories.rows([row]), ask)
+        # What changes nothing sorts last and is no reason.
+        order = np.argsort(np.where(added == 0, np.inf, -added), axis=0, kind="stable")[:n_reasons].T
+        column, place = np.nonzero(added[order, np.arange(len(items))[:, None]])
+        reason = order[column, place]
+        asker = np.full(len(column), row)
+        parts.append((asker, items[column], scores[column], reasons[reason], added[reason, column], place))
+    asker, item, score, because, contribution, place = map(np.concatenate, zip(*parts, strict=True))
     return pl.DataFrame(
         {
-            "item_id": model.items.labels(item_index[column]),
-            "score": scores[column],
-            "reason_item_id": model.items.labels(reasons[reason]),
-            "contribution": added[reason, column],
+            "user_id": labels.gather(asker),
+            "item_id": model.items.labels(item),
+            "score": score,
+            "reason_item_id": model.items.labels(because),
+            "contribution": contribution,
             "rank": place.astype(np.int32) + 1,
         }
     )

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, ShapeError, UnknownIdError
 from recsys_core.models.arrays import pattern, positions, require_csr
-from recsys_core.models.explanation import explain_history
+from recsys_core.models.explanation import explain_histories
 from recsys_core.models.filters import Filters
 from recsys_core.models.forms import DotForm, Form, PairForm, StaticForm
 from recsys_core.models.query import OnUnknown, as_ids, check_one_given, resolve_items, resolve_query
@@ -296,17 +296,11 @@ class FittedModel:
         assert asked is not None
         if item_ids is None:
             ranking = self.recommend_indices(query.user_index, histories=query.histories, k=k, n_threads=n_threads)
-            wanted = list(ranking.indices)
+            wanted = [items[items >= 0] for items in ranking.indices]
         else:
             wanted = [self._known_items(as_ids(item_ids).unique(maintain_order=True))] * len(asked)
         labels = query.labels.filter(pl.Series(~query.fallback))
-        # An asker without a history or items gives a table without rows, and so does the one that gives the schema.
-        nobody, nothing = Histories.from_lists([[]]), np.zeros(0, np.int64)
-        tables = [explain_history(self, nobody, nothing, n_reasons).select(labels[:0].alias("user_id"), pl.all())]
-        for row, item_index in enumerate(wanted):
-            table = explain_history(self, asked.rows([row]), item_index[item_index >= 0], n_reasons, n_threads)
-            tables.append(table.select(pl.lit(labels[row], labels.dtype).alias("user_id"), pl.all()))
-        return pl.concat(tables)
+        return explain_histories(self, labels, asked, wanted, n_reasons, n_threads)
 
     def _rank(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsys_core.cli.command import command
-from recsys_core.cli.ids import ids_of, listed
+from recsys_core.cli.ids import askers, check_askers, ids_of, listed
 from recsys_core.cli.output import Output
 
 if TYPE_CHECKING:
@@ -43,44 +43,36 @@ def explain(
     Each reason stands with what the score would lose without it. For example:
     `recsys explain runs/als --user 42` or `recsys explain runs/als --history 50,181,172 --item 174`
     """
-    from recsys_core.errors import ConfigError
     from recsys_core.runtime import load
 
-    if (user is None) == (history is None):
-        given = "both" if user is not None else "neither"
-        raise ConfigError(f"expected either --user or --history, got {given}; give one of the two.")
+    users, histories = ([] if one is None else [one] for one in (user, history))
+    check_askers(users, histories)
     model = load(bundle, n_threads=threads)
-    asked: dict[str, Any] = (
-        {"users": ids_of([user], model.users, "--user")}
-        if user is not None
-        else {"histories": [ids_of(listed(history or ""), model.items, "--history")]}
-    )
+    asked = askers(users, histories, model)
     item_ids = None if item is None else ids_of(listed(item), model.items, "--item")
     table = model.explain(**asked, item_ids=item_ids, k=k, n_reasons=reasons, n_threads=threads).drop("user_id")
-    out.data(
-        {"bundle": str(bundle), "model": model.manifest["model"]["name"], "explanations": table.to_dicts()},
-    )
+    out.data({"bundle": str(bundle), "model": model.manifest["model"]["name"], "explanations": table.to_dicts()})
     titles = _titles(model.item_features)
-    for item_id in table["item_id"].unique(maintain_order=True).to_list():
-        rows = table.filter(table["item_id"] == item_id)
-        score = rows["score"][0]
+    for part in table.partition_by("item_id", maintain_order=True):
+        rows = part.to_dicts()
         named = [
             {
                 "because of": row["reason_item_id"],
                 **({} if titles is None else {"title": titles.get(row["reason_item_id"], "")}),
                 "contribution": row["contribution"],
             }
-            for row in rows.to_dicts()
+            for row in rows
         ]
+        item_id = rows[0]["item_id"]
         title = "" if titles is None else f" {titles.get(item_id, '')}"
-        out.table(named, title=f"{item_id}{title}, score {score:.4g}")
+        out.table(named, title=f"{item_id}{title}, score {rows[0]['score']:.4g}")
     if table.is_empty():
         out.note("Nothing to explain: there is no history, or nothing in it changes a score.")
 
 
 def _titles(features: pl.DataFrame | None) -> dict[Any, str] | None:
-    """What identifies items to a person: the first feature that is text, or None."""
-    import polars as pl
+    """What to call each item; None where nothing names them."""
+    from recsys_core.cli.commands.recommend import naming_features
 
-    named = [] if features is None else [name for name in features.columns[1:] if features[name].dtype == pl.String]
-    return dict(features.select("item_id", named[0]).iter_rows()) if features is not None and named else None
+    names = [] if features is None else naming_features(features)
+    return dict(features.select("item_id", names[0]).iter_rows()) if features is not None and names else None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys_core.cli.command import command
-from recsys_core.cli.ids import ids_of, listed
+from recsys_core.cli.ids import askers, check_askers, ids_of, listed
 from recsys_core.cli.output import Output
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["register", "with_features"]
+__all__ = ["naming_features", "register", "with_features"]
 
 
 class Backend(StrEnum):
@@ -76,20 +76,12 @@ def recommend(
     For example: `recsys recommend runs/als --user 42 --user 7 --k 5`, or for somebody new
     `recsys recommend runs/als --history 50,181,172`
     """
-    from recsys_core.errors import ConfigError
     from recsys_core.runtime import load
 
-    if bool(user) == bool(history):
-        given = "both" if user else "neither"
-        raise ConfigError(f"expected either --user or --history, got {given}; give one of the two.")
+    check_askers(user, history)
     model = load(bundle, backend=backend.value, n_threads=threads)
-    asked: dict[str, Any] = (
-        {"users": ids_of(user, model.users, "--user")}
-        if user
-        else {"histories": [ids_of(listed(row), model.items, "--history") for row in history or ()]}
-    )
     table = model.recommend(
-        **asked,
+        **askers(user, history, model),
         k=k,
         filter_seen=filter_seen,
         allow=None if allow is None else ids_of(listed(allow), model.items, "--allow"),
@@ -125,8 +117,6 @@ def with_features(table: pl.DataFrame, features: pl.DataFrame | None, names: lis
     ConfigError
         A feature is not there.
     """
-    import polars as pl
-
     from recsys_core.errors import ConfigError
 
     order = ["user_id", "rank", "item_id", "score"]
@@ -138,7 +128,13 @@ def with_features(table: pl.DataFrame, features: pl.DataFrame | None, names: lis
         )
     if features is None:
         return table.select(order)
-    # What identifies an item to a person; the rest of a wide table would not fit a line.
-    chosen = names or [name for name in there if features[name].dtype == pl.String][:2]
+    chosen = names or naming_features(features)[:2]  # the rest of a wide table would not fit a line
     joined = table.join(features.select("item_id", *chosen), on="item_id", how="left", maintain_order="left")
     return joined.select([*order, *chosen])
+
+
+def naming_features(features: pl.DataFrame) -> list[str]:
+    """The item features that identify an item to a person: those that are text."""
+    import polars as pl
+
+    return [name for name in features.columns[1:] if features[name].dtype == pl.String]
