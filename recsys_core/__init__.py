@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recsys_core.export import export_onnx
     from recsys_core.metrics import compare
     from recsys_core.models import Config, DotForm, FittedModel, ItemItemForm, Recommender, StaticForm
-    from recsys_core.registry import create, list_models, load_dataset
+    from recsys_core.registry import create, create_reranker, list_models, load_dataset
     from recsys_core.registry.evaluation import evaluate
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "audit",
     "compare",
     "create",
+    "create_reranker",
     "errors",
     "evaluate",
     "export_onnx",
@@ -65,6 +66,7 @@ _HOME = {
     "audit": "data",
     "compare": "metrics",
     "create": "registry",
+    "create_reranker": "registry",
     "evaluate": "registry.evaluation",
     "export_onnx": "export",
     "list_models": "registry",

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from recsys_classic.item_weighting import unit_rows
 from recsys_core import Config, DotForm, FittedModel
+from recsys_core.data import Histories
 from recsys_core.errors import ConfigError
 from recsys_core.models import Reranker
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
@@ -52,20 +53,19 @@ class Mmr(Reranker):
 
     Examples
     --------
-    >>> from recsys_core import Interactions, create
-    >>> from recsys_core.data import Histories
+    >>> from recsys_core import Interactions, create, create_reranker
     >>> sales = Interactions.from_arrays(["ann", "ann", "bob", "eve"], ["tea", "mug", "rum", "tea"])
     >>> popular = create("popularity").fit(sales)
-    >>> pool = popular.recommend_indices(histories=Histories.from_lists([[]]), k=3)
-    >>> popular.items.labels(Mmr(trade_off=0.5).rerank(pool, 2, popular.fitted).indices[0]).to_list()
+    >>> diverse = popular.reranked(create_reranker("mmr", trade_off=0.5))
+    >>> diverse.recommend(histories=[[]], k=2)["item_id"].to_list()
     ['tea', 'rum']
     """
 
     config_class = MmrConfig
     config: MmrConfig
 
-    def rerank(self, pool: Ranking, k: int, model: FittedModel) -> Ranking:
-        """Choose and order k of each row's candidates.
+    def rerank(self, pool: Ranking, k: int, model: FittedModel, histories: Histories) -> Ranking:
+        """Choose and order k of each row's candidates; what the asker has had plays no part.
 
         Raises
         ------

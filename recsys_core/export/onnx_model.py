@@ -15,7 +15,7 @@ from recsys_core.export.parity import TOLERANCE, ParityReport, check_parity
 from recsys_core.export.retrieval import add_retrieval_head
 from recsys_core.export.scoring import add_scoring
 from recsys_core.export.session import GRAPH_FORMAT_VERSION
-from recsys_core.models import FittedModel, Recommender
+from recsys_core.models import FittedModel, Recommender, RerankedModel
 
 __all__ = ["build_onnx", "export_onnx"]
 
@@ -28,10 +28,18 @@ def build_onnx(model: Recommender | FittedModel, *, k: int | None = None) -> onn
 
     Raises
     ------
+    ExportError
+        A re-ranker stands behind the model, which a graph would leave out.
     NotFittedError
         The model is not fitted.
     """
     fitted = model.fitted if isinstance(model, Recommender) else model
+    if isinstance(fitted, RerankedModel):
+        raise ExportError(
+            f"model: expected one without a re-ranker, which is no part of a graph, got one with "
+            f"{type(fitted.reranker).__name__}; export its base, and re-rank where it is served: "
+            "runtime.load(...).reranked(...)."
+        )
     graph = GraphBuilder()
     exclude = graph.input("exclude", "int64", ["batch", "excluded"])
     scores, rescorer = add_scoring(fitted.form, graph, exclude)
@@ -100,7 +108,8 @@ def export_onnx(
     Raises
     ------
     ExportError
-        The graph is invalid, or its answers differ; what was at ``path`` is left as it was.
+        The graph is invalid, its answers differ, or a re-ranker stands behind the model; what was at ``path`` is left
+        as it was.
     NotFittedError
         The model is not fitted.
     """

@@ -20,6 +20,7 @@ from recsys_core.models.forms import (
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.models.query import OnUnknown
 from recsys_core.models.recommender import Monitor, Progress, Recommender
+from recsys_core.models.reranked import RerankedModel
 from recsys_core.models.reranker import Reranker
 from recsys_core.models.search import SearchChoices, SearchRange, SearchSpace, search_space
 from recsys_core.models.update import Update
@@ -42,6 +43,7 @@ __all__ = [
     "Progress",
     "Provenance",
     "Recommender",
+    "RerankedModel",
     "Reranker",
     "SearchChoices",
     "SearchRange",

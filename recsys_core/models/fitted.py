@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,11 @@ from recsys_core.models.forms import DotForm, Form, PairForm, StaticForm
 from recsys_core.models.query import OnUnknown, as_ids, check_one_given, resolve_items, resolve_query
 from recsys_core.types import CSR, IndexArray, Ranking
 
-__all__ = ["FittedModel", "Provenance"]
+if TYPE_CHECKING:
+    from recsys_core.models.reranked import RerankedModel
+    from recsys_core.models.reranker import Reranker
+
+__all__ = ["FittedModel", "Provenance", "check_at_least_one"]
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class FittedModel:
             ``indices`` int64 and ``scores`` float32, both (n_queries, k), padded with -1 and ``-inf``.
         """
         check_one_given(user_index, histories)
-        _check_at_least_one(k, "k")
+        check_at_least_one(k, "k")
         n_items = len(self.items)
         if user_index is not None:
             user_index = positions(user_index, "user_index", len(self.users))
@@ -231,7 +235,7 @@ class FittedModel:
         DataError
             The model gives one score an item and so relates no two of them.
         """
-        _check_at_least_one(k, "k")
+        check_at_least_one(k, "k")
         labels = as_ids(item_ids)
         table = self._label(labels, self.form.similar(self._known_items(labels), k, n_threads))
         return table.rename({"item_id": "similar_item_id"}).rename({"user_id": "item_id"})
@@ -284,8 +288,8 @@ class FittedModel:
         -----
         Costs one query more than a history has distinct items; see :mod:`recsys_core.models.explanation`.
         """
-        _check_at_least_one(k, "k")
-        _check_at_least_one(n_reasons, "n_reasons")
+        check_at_least_one(k, "k")
+        check_at_least_one(n_reasons, "n_reasons")
         if isinstance(self.form, StaticForm) or not self.form.accepts_histories:
             raise DataError(
                 f"explain: expected a model whose scores depend on a history, got {self.provenance.name or 'another'}; "
@@ -300,7 +304,36 @@ class FittedModel:
         else:
             wanted = [self._known_items(as_ids(item_ids).unique(maintain_order=True))] * len(asked)
         labels = query.labels.filter(pl.Series(~query.fallback))
-        return explain_histories(self, labels, asked, wanted, n_reasons, n_threads)
+        return explain_histories(self._scorer, labels, asked, wanted, n_reasons, n_threads)
+
+    def reranked(self, reranker: Reranker, n_candidates: int = 100) -> RerankedModel:
+        """The same model with a re-ranker behind it, which chooses every list from the model's best candidates.
+
+        Parameters
+        ----------
+        reranker
+            Such as ``create_reranker("mmr", trade_off=0.5)``.
+        n_candidates
+            Candidates of each query that it chooses from, at least 1; more where more are asked for.
+
+        Returns
+        -------
+        RerankedModel
+            To be asked and evaluated as any model.  Scores are still the model's, so they need not fall down a list.
+
+        Notes
+        -----
+        A re-ranker is Python code and no part of the ONNX graph: a bundle is saved from the model alone, and given its
+        re-ranker where it is served, ``runtime.load(...).reranked(...)``.
+
+        Raises
+        ------
+        DTypeError, ConfigError
+            An argument is something else, or out of range.
+        """
+        from recsys_core.models.reranked import rerank_model
+
+        return rerank_model(self, reranker, n_candidates)
 
     def _rank(
         self,
@@ -310,8 +343,13 @@ class FittedModel:
         filters: Filters,
         n_threads: int,
     ) -> Ranking:
-        # The one step that a bundle's ONNX graph can take over.
+        # The one step that a bundle's ONNX graph or a re-ranker can take over.
         return self.form.rank(user_index, histories, k, filters, n_threads)
+
+    @property
+    def _scorer(self) -> FittedModel:
+        # Whose scores these are: a model's, also behind a re-ranker.
+        return self
 
     @property
     def _default_weight(self) -> float:
@@ -351,7 +389,8 @@ class FittedModel:
             )
 
 
-def _check_at_least_one(value: Any, name: str) -> None:
+def check_at_least_one(value: Any, name: str) -> None:
+    """Refuse what is no integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ConfigError(f"{name}: expected an integer of at least 1, got {value!r}.")
 

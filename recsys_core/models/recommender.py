@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from recsys_core.data import Histories, IdMap
+    from recsys_core.models.reranked import RerankedModel
+    from recsys_core.models.reranker import Reranker
     from recsys_core.types import Ranking
 
 __all__ = ["Monitor", "Progress", "Recommender"]
@@ -262,6 +264,10 @@ class Recommender(ABC):
     def explain(self, users: Any = None, **options: Any) -> pl.DataFrame:
         """What recommendations rest on; see :meth:`FittedModel.explain`."""
         return self.fitted.explain(users, **options)
+
+    def reranked(self, reranker: Reranker, n_candidates: int = 100) -> RerankedModel:
+        """The fitted model with a re-ranker behind it; see :meth:`FittedModel.reranked`."""
+        return self.fitted.reranked(reranker, n_candidates)
 
     def __repr__(self) -> str:
         changed = self.config.model_dump(exclude_defaults=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from recsys_core.data import Histories
 from recsys_core.models.config import Config, build_config
 from recsys_core.models.fitted import FittedModel
 from recsys_core.types import Ranking
@@ -13,7 +14,7 @@ __all__ = ["Reranker"]
 
 
 class Reranker(ABC):
-    """Base of every re-ranker.
+    """Base of every re-ranker; :meth:`FittedModel.reranked` puts one behind a model.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ class Reranker(ABC):
         self.config = build_config(self.config_class, settings, model=type(self).__name__)
 
     @abstractmethod
-    def rerank(self, pool: Ranking, k: int, model: FittedModel) -> Ranking:
+    def rerank(self, pool: Ranking, k: int, model: FittedModel, histories: Histories) -> Ranking:
         """Choose and order k of each row's candidates.
 
         Parameters
@@ -37,7 +38,9 @@ class Reranker(ABC):
         k
             Items to keep, at most the pool's width.
         model
-            The model that made the pool, for its form and histories.
+            The model that made the pool, for its form, its items' features and the histories it was trained on.
+        histories
+            What each asker has had, a row for each of the pool's.
 
         Returns
         -------

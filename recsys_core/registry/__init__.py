@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from recsys_core.registry.hookspecs import ENTRY_POINT_GROUP, HOOKS, hookimpl
 from recsys_core.registry.loader import PluginRecord
-from recsys_core.registry.registry import Entry, Registry, create, default_registry, list_models, load_dataset
+from recsys_core.registry.registry import (
+    Entry,
+    Registry,
+    create,
+    create_reranker,
+    default_registry,
+    list_models,
+    load_dataset,
+)
 from recsys_core.registry.specs import (
     API_VERSION,
     OLDEST_API_VERSION,
@@ -32,6 +40,7 @@ __all__ = [
     "RerankerSpec",
     "Spec",
     "create",
+    "create_reranker",
     "default_registry",
     "hookimpl",
     "list_models",

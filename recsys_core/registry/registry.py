@@ -23,9 +23,9 @@ from recsys_core.registry.specs import Spec, resolve
 
 if TYPE_CHECKING:
     from recsys_core.data import Interactions
-    from recsys_core.models import Config, Recommender
+    from recsys_core.models import Config, Recommender, Reranker
 
-__all__ = ["Entry", "Registry", "create", "default_registry", "list_models", "load_dataset"]
+__all__ = ["Entry", "Registry", "create", "create_reranker", "default_registry", "list_models", "load_dataset"]
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,38 @@ def create(name: str, /, **settings: Any) -> Recommender:
     """
     model: Recommender = default_registry().create(name, **settings)
     return model
+
+
+def create_reranker(name: str, /, **settings: Any) -> Reranker:
+    """Make a re-ranker by the name that a plugin registered, for :meth:`FittedModel.reranked`.
+
+    Parameters
+    ----------
+    name
+        Such as ``"mmr"``; ``"distribution:name"`` where two plugins claim one name.
+    **settings
+        Fields of its config.
+
+    Raises
+    ------
+    UnknownModelError
+        No plugin registers the name; near names are suggested.
+    PluginError
+        Two plugins register it, its code cannot be imported, or what it makes is no re-ranker.
+    ConfigError
+        A setting is unknown, of the wrong type or out of range.
+
+    Examples
+    --------
+    >>> create_reranker("mmr", trade_off=0.5).config
+    MmrConfig(trade_off=0.5)
+    """
+    from recsys_core.models import Reranker
+
+    made = default_registry().create(name, kind="reranker", **settings)
+    if not isinstance(made, Reranker):
+        raise PluginError(f"reranker {name!r}: expected the plugin to make a Reranker, got {type(made).__name__}.")
+    return made
 
 
 def list_models(pattern: str = "*") -> list[str]:

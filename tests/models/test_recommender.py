@@ -243,7 +243,7 @@ def test_a_reranker_checks_its_settings():
     class Reverse(Reranker):
         config_class = ShelfConfig
 
-        def rerank(self, pool, k, model):
+        def rerank(self, pool, k, model, histories):
             return Ranking(pool.indices[:, ::-1][:, :k], pool.scores[:, ::-1][:, :k])
 
     assert Reverse(n_shelves=2).config.n_shelves == 2

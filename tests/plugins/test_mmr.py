@@ -49,7 +49,7 @@ def test_greedy_choice(model, trade_off, monkeypatch) -> None:
         vectors = model.item_factors_.astype(np.float64)
     else:
         vectors = (model.histories.to_csr(len(model.items)).toarray() > 0).T.astype(np.float64)
-    result = Mmr(trade_off=trade_off).rerank(pool, 6, model.fitted)
+    result = Mmr(trade_off=trade_off).rerank(pool, 6, model.fitted, model.histories)
     for row in range(20):
         expected = one_by_one(list(pool.indices[row]), list(pool.scores[row]), vectors, 6, trade_off)
         assert list(result.indices[row]) == expected
@@ -59,7 +59,7 @@ def test_greedy_choice(model, trade_off, monkeypatch) -> None:
 
 def test_a_trade_off_of_1_keeps_the_models_order(model) -> None:
     pool = model.recommend_indices(np.arange(10), k=9)
-    result = Mmr(trade_off=1).rerank(pool, 5, model.fitted)
+    result = Mmr(trade_off=1).rerank(pool, 5, model.fitted, model.histories)
     np.testing.assert_array_equal(result.indices, pool.indices[:, :5])
     np.testing.assert_array_equal(result.scores, pool.scores[:, :5])
 
@@ -70,7 +70,7 @@ def test_padding_comes_last_and_no_item_twice(model, trade_off) -> None:
         np.array([[4, 2, -1, -1], [-1, -1, -1, -1], [7, 3, 9, 1]]),
         np.array([[-3, -5, -np.inf, -np.inf], [-np.inf] * 4, [2, 2, 2, 2]], np.float32),
     )
-    result = Mmr(trade_off=trade_off).rerank(pool, 4, model.fitted)
+    result = Mmr(trade_off=trade_off).rerank(pool, 4, model.fitted, model.histories)
     assert sorted(result.indices[0, :2]) == [2, 4]
     assert list(result.indices[0, 2:]) == [-1, -1]
     assert list(result.scores[0, 2:]) == [-np.inf, -np.inf]
@@ -84,7 +84,7 @@ def test_a_lower_trade_off_makes_lists_less_alike(ratings) -> None:
     unit = model.item_factors_ / np.linalg.norm(model.item_factors_, axis=1, keepdims=True)
 
     def likeness(trade_off):
-        chosen = unit[Mmr(trade_off=trade_off).rerank(pool, 5, model.fitted).indices]
+        chosen = unit[Mmr(trade_off=trade_off).rerank(pool, 5, model.fitted, model.histories).indices]
         return (chosen @ chosen.transpose(0, 2, 1)).mean()
 
     assert likeness(0.2) < likeness(0.8) < likeness(1.0)
@@ -94,7 +94,7 @@ def test_a_lower_trade_off_makes_lists_less_alike(ratings) -> None:
 def test_k_is_within_the_pool(model, k) -> None:
     pool = model.recommend_indices(np.arange(2), k=3)
     with pytest.raises(ConfigError, match=f"expected 1 to 3, the width of the pool, got {k}"):
-        Mmr().rerank(pool, k, model.fitted)
+        Mmr().rerank(pool, k, model.fitted, model.histories)
 
 
 def test_made_by_name() -> None:
