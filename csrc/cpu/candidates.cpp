@@ -129,8 +129,7 @@ std::span<const std::int32_t> ascending(std::span<const std::int32_t> row, std::
   return scratch;
 }
 
-ExcludeCursor::ExcludeCursor(std::span<const std::int32_t> row, std::int64_t first,
-                             std::vector<std::int32_t>& scratch) {
+RowCursor::RowCursor(std::span<const std::int32_t> row, std::int64_t first, std::vector<std::int32_t>& scratch) {
   if (!std::is_sorted(row.begin(), row.end())) {
     scratch.assign(row.begin(), row.end());
     std::sort(scratch.begin(), scratch.end());
@@ -138,6 +137,16 @@ ExcludeCursor::ExcludeCursor(std::span<const std::int32_t> row, std::int64_t fir
   }
   end_ = row.data() + row.size();
   next_ = std::lower_bound(row.data(), end_, first);
+}
+
+Filters filters_of(const Filters& filters, std::int64_t first, std::int64_t n) {
+  Filters some = filters;
+  for (std::optional<CsrView>* rows : {&some.exclude, &some.allow_each}) {
+    if (*rows) {
+      (*rows)->indptr = (*rows)->indptr.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n) + 1);
+    }
+  }
+  return some;
 }
 
 void check_arguments(const Filters& filters, const RankingView& ranking, std::int64_t n_queries, std::int64_t n_items) {

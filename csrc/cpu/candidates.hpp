@@ -1,5 +1,5 @@
 // Filters in the form that the scoring loops use: the items that `allow` and `deny` let through, as bits or as a list,
-// and a cursor over the sorted excluded items of a query.
+// and a cursor over the sorted items that a filter names for one query.
 #pragma once
 
 #include <cstdint>
@@ -62,12 +62,12 @@ class Barred {
   std::vector<std::int64_t> denied_;  // ascending
 };
 
-// Answers "is this item excluded?" for items asked in ascending order.
-class ExcludeCursor {
+// Answers "is this item in the row?" for items asked in ascending order.
+class RowCursor {
  public:
-  ExcludeCursor() = default;
+  RowCursor() = default;
   // The row is sorted into `scratch` where it is not sorted yet; `first` is the lowest item that will be asked.
-  ExcludeCursor(std::span<const std::int32_t> row, std::int64_t first, std::vector<std::int32_t>& scratch);
+  RowCursor(std::span<const std::int32_t> row, std::int64_t first, std::vector<std::int32_t>& scratch);
 
   [[nodiscard]] bool contains(std::int64_t item) {
     while (next_ != end_ && *next_ < item) ++next_;
@@ -82,6 +82,9 @@ class ExcludeCursor {
 // A row without repeats in ascending order: itself, or sorted into `scratch`.
 [[nodiscard]] std::span<const std::int32_t> ascending(std::span<const std::int32_t> row,
                                                       std::vector<std::int32_t>& scratch);
+
+// The filters of queries [first, first + n) alone.
+[[nodiscard]] Filters filters_of(const Filters& filters, std::int64_t first, std::int64_t n);
 
 // Throws ShapeError or ConfigError where filters and ranking do not fit B queries over n items, DataError where the
 // structure of `exclude` or `allow_each` is broken.

@@ -30,6 +30,12 @@ class CompactCopy {
   [[nodiscard]] std::uint64_t word(std::int64_t b) const {
     return words_.empty() ? items_->full_word(b) : words_[static_cast<std::size_t>(b)];
   }
+  // Whether the item is as the copy holds it.
+  [[nodiscard]] bool holds(std::int64_t item) const {
+    if (item >= items_->n_items()) return false;
+    const std::int64_t position = items_->position(item);
+    return (word(position / CompactItems::block_items) >> (position % CompactItems::block_items) & 1) != 0;
+  }
   [[nodiscard]] bool is_whole() const { return words_.empty(); }
   // Ascending; removed ones may be among them.
   [[nodiscard]] std::span<const std::int32_t> stale() const { return stale_; }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/compact_copy.hpp"
+#include "recsys/aligned_buffer.hpp"
 
 namespace recsys::cpu {
 
@@ -23,34 +24,40 @@ class BlockFilter {
   std::vector<std::uint64_t> words_;  // empty where they let all through
 };
 
-// The items that `exclude` keeps from each query of a range: as bitmaps, or as sorted positions where those would be
-// large.
-class Exclusion {
+// The items that `allow_each` and `exclude` leave to each query of a range.
+//
+// As a bitmap, O(n / 64) words, or as sorted positions of what is excluded, whichever is made sooner: so the cost goes
+// with the entries, and a row of many does not cost more than a bitmap.
+class RowFilter {
  public:
-  Exclusion(const CompactItems& items, const Filters& filters, std::int64_t first_query, std::int64_t n_queries);
+  RowFilter(const CompactItems& items, const Filters& filters, std::int64_t first_query, std::int64_t n_queries);
 
-  [[nodiscard]] bool any() const { return !words_.empty() || !rows_.empty(); }
+  [[nodiscard]] bool any() const { return !rows_.empty(); }
 
-  // Bits of block b less those that `query`, counted within the range, may not have.  Fastest where the blocks asked
-  // for ascend.
-  [[nodiscard]] std::uint64_t remove(std::int64_t query, std::int64_t b, std::uint64_t bits) {
-    if (!words_.empty()) return bits & ~words_[static_cast<std::size_t>(b * n_queries_ + query)];
-    return rows_.empty() ? bits : bits & ~excluded(rows_[static_cast<std::size_t>(query)], b);
+  // What `query`, counted within the range, may have of block b.  Fastest where the blocks asked for ascend.
+  [[nodiscard]] std::uint64_t word(std::int64_t query, std::int64_t b) {
+    Row& row = rows_[static_cast<std::size_t>(query)];
+    return row.words != nullptr ? row.words[b] : ~excluded(row, b);
   }
 
-  [[nodiscard]] static std::int64_t bytes_a_query(const CompactItems& items, const Filters& filters);
+  // Bytes of the bitmap that the longest row of these filters asks for, if it asks for one; read in the order of
+  // blocks.
+  [[nodiscard]] static std::int64_t bitmap_bytes(const CompactItems& items, const Filters& filters);
 
  private:
-  // Ascending positions, and the first that lies behind the blocks asked for so far.
   struct Row {
+    const std::uint64_t* words = nullptr;  // of its bitmap: one a block
+    // Without one: what is excluded, ascending, and the first that lies behind the blocks asked for so far.
     std::vector<std::int32_t> positions;
     std::size_t next = 0;
   };
 
+  void fill_bitmap(const Filters& filters, std::int64_t query, std::uint64_t* words) const;
+  void list_positions(std::span<const std::int32_t> excluded, std::vector<std::int32_t>& positions) const;
   [[nodiscard]] static std::uint64_t excluded(Row& row, std::int64_t b);
 
-  std::int64_t n_queries_;
-  std::vector<std::uint64_t> words_;  // [n_blocks, n_queries]: a block's lie together, as they are read
+  const CompactItems& items_;
+  AlignedBuffer<std::uint64_t> words_;
   std::vector<Row> rows_;
 };
 

@@ -78,8 +78,12 @@ std::vector<std::int64_t> scan_by_queries(const CompactProblem& problem, std::in
                                           const RankingView& ranking) {
   const std::int64_t n_queries = problem.queries.rows();
   constexpr std::int64_t task_bytes = 512 << 10;  // half of a second-level cache
-  const std::int64_t largest = std::clamp<std::int64_t>(
-      task_bytes / problem.bytes_a_query() / compact_panel * compact_panel, compact_panel, 240);
+  // Bitmaps stream by as the codes do: they only have to fit into memory.
+  constexpr std::int64_t all_bitmap_bytes = 32 << 20;
+  const std::int64_t bitmap_bytes = std::max<std::int64_t>(RowFilter::bitmap_bytes(problem.items, problem.filters), 1);
+  const std::int64_t fitting =
+      std::min(task_bytes / problem.bytes_a_query(), all_bitmap_bytes / n_threads / bitmap_bytes);
+  const std::int64_t largest = std::clamp<std::int64_t>(fitting / compact_panel * compact_panel, compact_panel, 240);
   // As many tasks on one thread as on another, where there are few.
   const std::int64_t rounds = divide_up(n_queries, n_threads * largest);
   const std::int64_t block =
@@ -103,8 +107,7 @@ std::vector<std::int64_t> scan_by_queries(const CompactProblem& problem, std::in
 }  // namespace
 
 std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactCopy& copy, MatrixView<const float> queries,
-                                       const Filters& filters, std::int64_t n_threads, bool may_give_up,
-                                       const RankingView& ranking) {
+                                       const Filters& filters, std::int64_t n_threads, const RankingView& ranking) {
   const std::int64_t k = ranking.indices.cols();
   const BlockFilter block_filter(copy, filters);
   const CompactProblem problem{.index = index,
@@ -114,7 +117,6 @@ std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactCopy
                                .block_filter = block_filter,
                                .kernels = kernels(),
                                .k = k,
-                               .may_give_up = may_give_up,
                                .shared = {}};
   const double work = static_cast<double>(queries.rows()) *
                       static_cast<double>(index.n_items() * std::max<std::int64_t>(index.n_factors(), 1));

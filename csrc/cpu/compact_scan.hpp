@@ -12,11 +12,10 @@
 namespace recsys::cpu {
 
 // Fills the rows of `ranking` that it can answer, among the items that are as the copy holds them, and returns the
-// other queries, ascending: those whose numbers the bound does not cover and, with `may_give_up`, those of which so
-// many items survive that the float32 path is faster.
+// other queries, ascending: those whose numbers the bound does not cover, and those of which so many items survive, as
+// of equal ones, that the float32 path is faster.
 [[nodiscard]] std::vector<std::int64_t> compact_topk(const ItemIndex& index, const CompactCopy& copy,
                                                      MatrixView<const float> queries, const Filters& filters,
-                                                     std::int64_t n_threads, bool may_give_up,
-                                                     const RankingView& ranking);
+                                                     std::int64_t n_threads, const RankingView& ranking);
 
 }  // namespace recsys::cpu

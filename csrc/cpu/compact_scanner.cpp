@@ -39,16 +39,14 @@ std::int64_t CompactProblem::capacity() const {
   return std::min(roomy() + interval(k), items.n_blocks() * block_items) + block_items + overrun;
 }
 
-std::int64_t CompactProblem::bytes_a_query() const {
-  return 12 * capacity() + 5 * index.n_factors() + Exclusion::bytes_a_query(items, filters);
-}
+std::int64_t CompactProblem::bytes_a_query() const { return 12 * capacity() + 5 * index.n_factors(); }
 
 CompactScanner::CompactScanner(const CompactProblem& problem, std::int64_t first_query, std::int64_t n_queries)
     : problem_(problem),
       first_query_(first_query),
       roomy_(problem.roomy()),
       capacity_(problem.capacity()),
-      exclusion_(problem.items, problem.filters, first_query, n_queries),
+      row_filter_(problem.items, problem.filters, first_query, n_queries),
       lower_(checked_product(n_queries, capacity_)),
       upper_(n_queries * capacity_),
       positions_(n_queries * capacity_),
@@ -91,17 +89,32 @@ void CompactScanner::scan(std::int64_t first_block, std::int64_t last_block, boo
     for (std::int64_t first = 0; first < n_active; first += compact_panel) {
       const std::int64_t n = std::min(compact_panel, n_active - first);
       Open* const* opens = active_.data() + first;
-      if (exclusion_.any()) {
-        for (std::int64_t q = 0; q < n; ++q) words[q] = exclusion_.remove(opens[q]->slot, b, admissible);
-      }
       std::uint32_t found = scan_block(&block, n_steps, panel_.data() + first, thresholds_.data() + first, n, words,
                                        static_cast<std::int32_t>(b * block_items));
       for (; found != 0; found &= found - 1) {
         Open& open = *opens[std::countr_zero(found)];
+        if (row_filter_.any()) sift(open, b);
         if (open.encoded.compact.n_found >= open.n_selecting) select(open, coarse);
       }
     }
   }
+}
+
+// Drops of the items of block b, which were found last, those that the query may not have.  Few are found, so that
+// filters cost next to nothing here.
+void CompactScanner::sift(Open& open, std::int64_t b) {
+  CompactQuery& compact = open.encoded.compact;
+  const std::uint64_t admissible = row_filter_.word(open.slot, b);
+  std::int64_t at = compact.n_found;
+  while (at > 0 && compact.positions[at - 1] >= b * block_items) --at;
+  std::int64_t n_kept = at;
+  for (; at < compact.n_found; ++at) {
+    compact.lower[n_kept] = compact.lower[at];
+    compact.upper[n_kept] = compact.upper[at];
+    compact.positions[n_kept] = compact.positions[at];
+    n_kept += static_cast<std::int64_t>(admissible >> (compact.positions[at] % block_items) & 1);
+  }
+  compact.n_found = n_kept;
 }
 
 bool CompactScanner::any_open(std::int64_t b) {
@@ -148,7 +161,7 @@ void CompactScanner::close_finished(std::int64_t b) {
   const std::size_t n_closed = std::erase_if(active_, [&](Open* open) {
     if (!problem_.shared.empty()) adopt(*open);
     if (open->threshold > minus_infinity && open->lowered > round_up(open->encoded.reach * norm) + bias) return true;
-    if (!problem_.may_give_up || open->n_rescored <= budget) return false;
+    if (open->n_rescored <= budget) return false;
     open->given_up = true;
     left_.push_back(open->query);
     return true;

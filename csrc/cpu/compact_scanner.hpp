@@ -27,14 +27,13 @@ struct CompactProblem {
   const BlockFilter& block_filter;
   const KernelTable& kernels;
   std::int64_t k;
-  bool may_give_up;
   // The best threshold that any thread has reached, one a query; empty where threads share no query.
   std::span<std::atomic<float>> shared;
 
   // Items found that a query has room for between selections, and in all.
   [[nodiscard]] std::int64_t roomy() const;
   [[nodiscard]] std::int64_t capacity() const;
-  // Bytes that one query takes while it is open.
+  // Bytes that one query takes while it is open, but for a bitmap of its items.
   [[nodiscard]] std::int64_t bytes_a_query() const;
 };
 
@@ -84,6 +83,7 @@ class CompactScanner {
   void open(std::int64_t slot);
   void close_finished(std::int64_t b);
   void lay_out();
+  void sift(Open& open, std::int64_t b);
   void select(Open& open, bool coarse);
   float tighten(Open& open);
   void refine(Open& open);
@@ -100,7 +100,7 @@ class CompactScanner {
   std::int64_t first_query_;
   std::int64_t roomy_;
   std::int64_t capacity_;
-  Exclusion exclusion_;
+  RowFilter row_filter_;
   AlignedBuffer<float> lower_;
   AlignedBuffer<float> upper_;
   AlignedBuffer<std::int32_t> positions_;

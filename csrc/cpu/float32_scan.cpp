@@ -137,13 +137,24 @@ class BlockScorer {
   std::span<const Candidate> finish(std::int64_t query) { return selectors_[static_cast<std::size_t>(query)].finish(); }
 
  private:
+  // What a filter names for each query.
+  struct Rows {
+    std::vector<RowCursor> cursors;
+    std::vector<std::vector<std::int32_t>> sorted;
+  };
+
   void start_cursors(std::int64_t first_item) {
-    if (!filters_.exclude) return;
-    cursors_.resize(selectors_.size());
-    sorted_rows_.resize(selectors_.size());
+    start_cursors(filters_.exclude, first_item, excluded_);
+    start_cursors(filters_.allow_each, first_item, allowed_);
+  }
+
+  void start_cursors(const std::optional<CsrView>& filter, std::int64_t first_item, Rows& rows) {
+    if (!filter) return;
+    rows.cursors.resize(selectors_.size());
+    rows.sorted.resize(selectors_.size());
     for (std::size_t q = 0; q < selectors_.size(); ++q) {
-      const auto row = filters_.exclude->row_indices(first_query_ + static_cast<std::int64_t>(q));
-      cursors_[q] = ExcludeCursor(row, first_item, sorted_rows_[q]);
+      const auto row = filter->row_indices(first_query_ + static_cast<std::int64_t>(q));
+      rows.cursors[q] = RowCursor(row, first_item, rows.sorted[q]);
     }
   }
 
@@ -164,7 +175,8 @@ class BlockScorer {
     TopSelector& selector = selectors_[query];
     for (; above != 0; above &= above - 1) {
       const int lane = std::countr_zero(above);
-      if (filters_.exclude && cursors_[query].contains(items[lane])) continue;
+      if (filters_.exclude && excluded_.cursors[query].contains(items[lane])) continue;
+      if (filters_.allow_each && !allowed_.cursors[query].contains(items[lane])) continue;
       if (scores[lane] > selector.threshold()) selector.push({scores[lane], items[lane]});
     }
     thresholds_[query] = selector.threshold();
@@ -179,8 +191,8 @@ class BlockScorer {
   std::vector<Candidate> buffers_;
   std::vector<TopSelector> selectors_;
   std::vector<float> thresholds_;
-  std::vector<ExcludeCursor> cursors_;
-  std::vector<std::vector<std::int32_t>> sorted_rows_;
+  Rows excluded_;
+  Rows allowed_;
   AlignedBuffer<float> factors_;
   std::vector<Panel> panels_;
 };

@@ -156,7 +156,7 @@ void run(const CsrView& histories, const Weights& weights, const Filters& filter
       weights.add_row(kernels, items[i], values[i], first, last - first, scratch.scores.data());
     }
 
-    cpu::ExcludeCursor excluded;
+    cpu::RowCursor excluded;
     if (filters.exclude) excluded = {filters.exclude->row_indices(query), first, scratch.sorted_exclude};
     cpu::TopSelector selector(scratch.candidates, k);
     const auto offer = [&](std::int64_t item) {

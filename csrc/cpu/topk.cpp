@@ -12,10 +12,30 @@
 #include "cpu/kernel_table.hpp"
 #include "cpu/listed_topk.hpp"
 #include "cpu/selection.hpp"
+#include "cpu/topk_plan.hpp"
 #include "recsys/thread_pool.hpp"
 
 namespace recsys {
 namespace {
+
+// Rows of a filter for some of the queries.
+struct ChosenRows {
+  std::vector<std::int64_t> indptr{0};
+  std::vector<std::int32_t> indices;
+
+  ChosenRows(const std::optional<CsrView>& filter, std::span<const std::int64_t> chosen) {
+    if (!filter) return;
+    for (const std::int64_t query : chosen) {
+      const auto row = filter->row_indices(query);
+      indices.insert(indices.end(), row.begin(), row.end());
+      indptr.push_back(static_cast<std::int64_t>(indices.size()));
+    }
+  }
+
+  void replace(std::optional<CsrView>& filter) const {
+    if (filter) filter = CsrView{indptr, indices, {}, filter->cols};
+  }
+};
 
 // float32_topk for some of the queries.
 void float32_topk_of(std::span<const std::int64_t> chosen, const ItemIndex& index, MatrixView<const float> queries,
@@ -24,17 +44,14 @@ void float32_topk_of(std::span<const std::int64_t> chosen, const ItemIndex& inde
   const std::int64_t k = ranking.indices.cols();
   const auto n = static_cast<std::int64_t>(chosen.size());
   std::vector<float> rows;
-  std::vector<std::int64_t> indptr{0};
-  std::vector<std::int32_t> excluded;
   for (const std::int64_t query : chosen) {
     rows.insert(rows.end(), queries.row(query), queries.row(query) + queries.cols());
-    if (!filters.exclude) continue;
-    const auto row = filters.exclude->row_indices(query);
-    excluded.insert(excluded.end(), row.begin(), row.end());
-    indptr.push_back(static_cast<std::int64_t>(excluded.size()));
   }
+  const ChosenRows excluded(filters.exclude, chosen);
+  const ChosenRows allowed(filters.allow_each, chosen);
   Filters some = filters;
-  if (filters.exclude) some.exclude = CsrView{indptr, excluded, {}, filters.exclude->cols};
+  excluded.replace(some.exclude);
+  allowed.replace(some.allow_each);
   std::vector<std::int64_t> indices(static_cast<std::size_t>(checked_product(n, k)));
   std::vector<float> scores(indices.size());
   cpu::float32_topk(index, {rows.data(), n, queries.cols()}, some, admissible, n_threads,
@@ -59,11 +76,7 @@ void add_items(const cpu::Admissible& added, std::span<const std::int64_t> left,
   std::vector<cpu::Candidate> candidates;
   for (std::int64_t first = 0; first < queries.rows(); first += block) {
     const std::int64_t n = std::min(block, queries.rows() - first);
-    Filters some = filters;
-    if (filters.exclude) {
-      some.exclude->indptr =
-          filters.exclude->indptr.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n) + 1);
-    }
+    const Filters some = cpu::filters_of(filters, first, n);
     const RankingView found{{indices.data(), n, k_added}, {scores.data(), n, k_added}};
     cpu::float32_topk(index, {queries.row(first), n, queries.cols()}, some, added, n_threads, found);
     for (std::int64_t q = 0; q < n; ++q) {
@@ -85,26 +98,25 @@ void add_items(const cpu::Admissible& added, std::span<const std::int64_t> left,
   }
 }
 
-// Whether the compact scan is expected to be faster.  Its copy of the items costs about as much as float32 scores for
-// `queries_a_copy` queries, so it is built once so many have been asked.
-bool compact_expected_faster(const ItemIndex& index, const cpu::Admissible& admissible, std::int64_t n_queries,
-                             std::int64_t k) {
-  constexpr std::int64_t fewest_items = 1024;
-  constexpr std::int64_t fewest_factors = 4;
-  // Rescoring is left where few items a result are, the more so without an instruction for 8-bit products.
-  const bool fast_products = cpu::kernels().compact_limit == 127;
-  const std::int64_t items_a_result = 16 + (fast_products ? 0 : index.n_factors() / 4);
+// What Method::automatic is asked is counted: a compact copy costs about as much as float32
+// scores for `queries_a_copy` queries, so it is made once so many might have used it.
+cpu::Plan make_plan(Method method, const ItemIndex& index, const cpu::Question& question) {
   constexpr std::int64_t queries_a_copy = 64;
-  if (!cpu::kernels().compact_pays || index.n_items() < fewest_items || index.n_factors() < fewest_factors ||
-      k > index.n_items() / items_a_result || admissible.count() * 2 < index.n_items()) {
-    return false;
-  }
+  constexpr std::int64_t fewest_to_judge = 64;
   ItemIndex::Experience& experience = index.experience();
-  const std::int64_t asked = experience.n_asked.fetch_add(n_queries, std::memory_order_relaxed) + n_queries;
-  if (asked < queries_a_copy && !index.has_compact()) return false;
-  // Of data that defeats the bound every query would be scored twice.
   const std::int64_t scanned = experience.n_scanned.load(std::memory_order_relaxed);
-  return scanned < 64 || experience.n_given_up.load(std::memory_order_relaxed) < scanned / 8;
+  const std::int64_t given_up = experience.n_given_up.load(std::memory_order_relaxed);
+  cpu::Means means{.compact_pays = cpu::kernels().compact_pays,
+                   .fast_products = cpu::kernels().compact_limit == 127,
+                   // Every query would be scored twice.
+                   .bound_fails = scanned >= fewest_to_judge && given_up >= scanned / 8,
+                   .has_copy = index.has_compact()};
+  if (method == Method::automatic && !means.has_copy) {
+    const std::int64_t worth = cpu::worth_of_copy(question, means);
+    means.has_copy =
+        worth > 0 && experience.n_asked.fetch_add(worth, std::memory_order_relaxed) + worth >= queries_a_copy;
+  }
+  return cpu::make_plan(method, question, means);
 }
 
 }  // namespace
@@ -119,30 +131,33 @@ void topk(const ItemIndex& index, MatrixView<const float> queries, const Filters
   cpu::check_arguments(filters, ranking, n_queries, index.n_items());
   check_finite(queries, "queries");
   (void)resolve_threads(n_threads);  // refuses a negative number even where the plan will not ask
-  if (filters.allow_each) {
-    cpu::listed_topk(index, queries, filters, n_threads, ranking);
-    return;
-  }
   const cpu::Admissible admissible(filters, index.n_items(), index.present());
   if (n_queries == 0) return;
 
-  const bool compact =
-      index.n_factors() <= cpu::CompactItems::max_factors &&
-      (method == Method::compact ||
-       (method == Method::automatic && compact_expected_faster(index, admissible, n_queries, ranking.indices.cols())));
-  if (!compact) {
-    cpu::float32_topk(index, queries, filters, admissible, n_threads, ranking);
-    return;
+  const cpu::Question question{
+      .n_items = index.n_items(),
+      .n_factors = index.n_factors(),
+      .n_queries = n_queries,
+      .k = ranking.indices.cols(),
+      .n_admissible = admissible.count(),
+      .n_excluded = filters.exclude ? filters.exclude->nnz() : 0,
+      .n_allowed = filters.allow_each ? std::optional(filters.allow_each->nnz()) : std::nullopt,
+  };
+  const cpu::Plan plan = make_plan(method, index, question);
+  const cpu::CompactCopy* copy = plan.use_copy ? &index.compact() : nullptr;
+  switch (plan.way) {
+    case cpu::Way::listed:
+      return cpu::listed_topk(index, copy, queries, filters, n_threads, ranking);
+    case cpu::Way::float32:
+      return cpu::float32_topk(index, queries, filters, admissible, n_threads, ranking);
+    case cpu::Way::compact:
+      break;
   }
-  const cpu::CompactCopy& copy = index.compact();
-  const std::vector<std::int64_t> left =
-      cpu::compact_topk(index, copy, queries, filters, n_threads, method == Method::automatic, ranking);
-  const cpu::Admissible stale(admissible, copy.stale());
+  const std::vector<std::int64_t> left = cpu::compact_topk(index, *copy, queries, filters, n_threads, ranking);
+  const cpu::Admissible stale(admissible, copy->stale());
   if (stale.count() > 0) add_items(stale, left, index, queries, filters, n_threads, ranking);
-  if (method == Method::automatic) {
-    index.experience().n_scanned.fetch_add(n_queries, std::memory_order_relaxed);
-    index.experience().n_given_up.fetch_add(static_cast<std::int64_t>(left.size()), std::memory_order_relaxed);
-  }
+  index.experience().n_scanned.fetch_add(n_queries, std::memory_order_relaxed);
+  index.experience().n_given_up.fetch_add(static_cast<std::int64_t>(left.size()), std::memory_order_relaxed);
   if (!left.empty()) float32_topk_of(left, index, queries, filters, admissible, n_threads, ranking);
 }
 

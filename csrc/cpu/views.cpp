@@ -81,15 +81,23 @@ void check_indptr(const CsrView& csr, std::string_view name) {
   }
 }
 
+// By blocks, as for find_nonfinite: a negative column is a large unsigned one.
 void check_structure(const CsrView& csr, std::string_view name) {
   check_indptr(csr, name);
-  for (std::int64_t row = 0; row < csr.rows(); ++row) {
-    for (const std::int32_t column : csr.row_indices(row)) {
-      if (column < 0 || column >= csr.cols) {
-        throw DataError(std::string(name) + " must have column indices in [0, " + std::to_string(csr.cols) + "), got " +
-                        std::to_string(column) + " in row " + std::to_string(row));
-      }
-    }
+  const auto n_columns = static_cast<std::uint32_t>(std::clamp<std::int64_t>(csr.cols, 0, std::int64_t{1} << 31));
+  const auto is_outside = [n_columns](std::int32_t column) { return static_cast<std::uint32_t>(column) >= n_columns; };
+  constexpr std::size_t block = 256;
+  for (std::size_t start = 0; start < csr.indices.size(); start += block) {
+    const auto columns = csr.indices.subspan(start, std::min(block, csr.indices.size() - start));
+    std::uint32_t any = 0;
+    for (const std::int32_t column : columns) any |= static_cast<std::uint32_t>(is_outside(column));
+    if (any == 0) continue;
+    const auto bad = std::find_if(columns.begin(), columns.end(), is_outside);
+    const std::int64_t at = static_cast<std::int64_t>(start) + (bad - columns.begin());
+    std::int64_t row = 0;
+    while (csr.end(row) <= at) ++row;
+    throw DataError(std::string(name) + " must have column indices in [0, " + std::to_string(csr.cols) + "), got " +
+                    std::to_string(*bad) + " in row " + std::to_string(row));
   }
 }
 

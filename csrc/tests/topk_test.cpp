@@ -60,22 +60,30 @@ Ranked rank_plainly(const std::vector<float>& scores, std::int64_t n_queries, st
   return want;
 }
 
+enum class Allow { everything, one_list, few_each, many_each };
+
 // Random filters over n_queries x n_items, and what they leave out.
 struct RandomFilters {
   std::vector<std::int64_t> indptr{0};
   std::vector<std::int32_t> excluded;
   std::vector<std::int64_t> allow;
+  std::vector<std::int64_t> allow_indptr{0};
+  std::vector<std::int32_t> allowed;
   std::vector<std::int64_t> deny;
-  bool all_allowed;
+  Allow kind;
   std::int64_t n_items;
 
-  RandomFilters(std::mt19937& random, std::int64_t n_queries, std::int64_t items, bool everything_allowed)
-      : all_allowed(everything_allowed), n_items(items) {
+  RandomFilters(std::mt19937& random, std::int64_t n_queries, std::int64_t items, Allow allow_kind)
+      : kind(allow_kind), n_items(items) {
     for (std::int64_t q = 0; q < n_queries; ++q) {
       for (std::int64_t i = 0; i < n_items; ++i) {
         if (random() % 5 == 0) excluded.push_back(static_cast<std::int32_t>(i));
       }
       indptr.push_back(static_cast<std::int64_t>(excluded.size()));
+      for (std::int64_t i = 0; i < n_items; ++i) {
+        if (random() % (kind == Allow::many_each ? 2 : 200) == 0) allowed.push_back(static_cast<std::int32_t>(i));
+      }
+      allow_indptr.push_back(static_cast<std::int64_t>(allowed.size()));
     }
     for (std::int64_t i = 0; i < n_items; ++i) {
       if (random() % 6 == 0) allow.push_back(i);
@@ -86,17 +94,23 @@ struct RandomFilters {
   [[nodiscard]] Filters view() const {
     Filters filters;
     filters.exclude = CsrView{indptr, excluded, {}, n_items, true};
-    if (!all_allowed) filters.allow = allow;
+    if (kind == Allow::one_list) filters.allow = allow;
+    if (is_each()) filters.allow_each = CsrView{allow_indptr, allowed, {}, n_items, true};
     filters.deny = deny;
     return filters;
   }
+
+  [[nodiscard]] bool is_each() const { return kind == Allow::few_each || kind == Allow::many_each; }
 
   void apply(std::vector<float>& scores) const {
     const auto n_queries = static_cast<std::int64_t>(indptr.size()) - 1;
     for (std::int64_t q = 0; q < n_queries; ++q) {
       float* row = scores.data() + q * n_items;
-      for (std::int64_t i = 0; i < n_items && !all_allowed; ++i) {
-        if (!std::binary_search(allow.begin(), allow.end(), i)) row[i] = minus_infinity;
+      const auto listed = CsrView{allow_indptr, allowed, {}, n_items}.row_indices(q);
+      for (std::int64_t i = 0; i < n_items; ++i) {
+        const bool passes = is_each() ? std::binary_search(listed.begin(), listed.end(), i)
+                                      : std::binary_search(allow.begin(), allow.end(), i);
+        if (kind != Allow::everything && !passes) row[i] = minus_infinity;
       }
       for (const std::int64_t item : deny) row[item] = minus_infinity;
       for (const std::int32_t item : CsrView{indptr, excluded, {}, n_items}.row_indices(q)) row[item] = minus_infinity;
@@ -114,12 +128,12 @@ void on_every_level(Check&& check) {
   recsys::set_isa(recsys::isa_name(before));
 }
 
-void check_topk(std::int64_t n_queries, std::int64_t n_items, std::int64_t d, std::int64_t k, bool all_allowed) {
+void check_topk(std::int64_t n_queries, std::int64_t n_items, std::int64_t d, std::int64_t k, Allow allow) {
   std::mt19937 random(static_cast<unsigned>(n_queries * 1009 + n_items * 31 + d));
   const auto items = whole_numbers(random, n_items * d, 2);
   const auto queries = whole_numbers(random, n_queries * d, 2);
   const auto bias = whole_numbers(random, n_items, 1);
-  const RandomFilters filters(random, n_queries, n_items, all_allowed);
+  const RandomFilters filters(random, n_queries, n_items, allow);
 
   std::vector<float> scores(static_cast<std::size_t>(n_queries * n_items));
   for (std::int64_t q = 0; q < n_queries; ++q) {
@@ -150,19 +164,27 @@ void check_topk(std::int64_t n_queries, std::int64_t n_items, std::int64_t d, st
 
 TEST(topk_agrees_with_plain_loops_on_awkward_shapes) {
   for (const std::int64_t d : {1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65, 128, 200}) {
-    for (const std::int64_t n_queries : {1, 2, 3, 5, 7, 12, 13, 25}) check_topk(n_queries, 97, d, 11, d % 2 == 0);
+    for (const std::int64_t n_queries : {1, 2, 3, 5, 7, 12, 13, 25})
+      check_topk(n_queries, 97, d, 11, Allow{static_cast<int>(d % 4)});
   }
 }
 
 TEST(topk_agrees_with_plain_loops_on_every_size_of_tile) {
   for (const std::int64_t n_items : {1, 2, 31, 32, 33, 63, 64, 65, 1000}) {
-    for (const std::int64_t k : {1, 5, 64, 2000}) check_topk(4, n_items, 6, k, n_items % 2 == 0);
+    for (const std::int64_t k : {1, 5, 64, 2000}) check_topk(4, n_items, 6, k, Allow{static_cast<int>(n_items % 4)});
   }
 }
 
 TEST(topk_agrees_where_ranges_are_merged_and_few_items_are_gathered) {
-  check_topk(2, 30'000, 24, 40, true);
-  check_topk(60, 6'000, 8, 40, false);
+  check_topk(2, 30'000, 24, 40, Allow::everything);
+  check_topk(60, 6'000, 8, 40, Allow::one_list);
+}
+
+TEST(topk_agrees_where_each_query_has_its_own_items) {
+  for (const std::int64_t n_queries : {1, 40}) {
+    check_topk(n_queries, 6'000, 12, 9, Allow::few_each);
+    check_topk(n_queries, 6'000, 12, 9, Allow::many_each);
+  }
 }
 
 TEST(item_item_topk_agrees_with_plain_loops) {
@@ -177,8 +199,8 @@ TEST(item_item_topk_agrees_with_plain_loops) {
       for (std::int64_t i = 0; i < n_items; ++i) indices.push_back(static_cast<std::int32_t>(i));
       indptr.push_back(static_cast<std::int64_t>(indices.size()));
     }
-    const RandomFilters filters(random, n_queries, n_items, n_items % 2 == 0);
-    const RandomFilters seen(random, n_queries, n_items, true);
+    const RandomFilters filters(random, n_queries, n_items, Allow{static_cast<int>(n_items % 4)});
+    const RandomFilters seen(random, n_queries, n_items, Allow::everything);
     const auto values = whole_numbers(random, static_cast<std::int64_t>(seen.excluded.size()), 3);
     const CsrView histories{seen.indptr, seen.excluded, values, n_items};
 

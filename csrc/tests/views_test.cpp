@@ -35,6 +35,21 @@ TEST(nonfinite_values_are_found_wherever_they_are) {
   }
 }
 
+TEST(columns_outside_are_found_wherever_they_are) {
+  for (const std::size_t n : {1U, 255U, 256U, 257U, 1000U}) {
+    for (const std::size_t at : {std::size_t{0}, n / 2, n - 1}) {
+      const std::vector<std::int64_t> indptr{0, static_cast<std::int64_t>(at), static_cast<std::int64_t>(n)};
+      for (const std::int32_t bad : {-1, 7, std::numeric_limits<std::int32_t>::min()}) {
+        std::vector<std::int32_t> indices(n, 6);
+        recsys::check_structure(view(indptr, indices, std::vector<float>(n), 7), "m");
+        indices[at] = bad;
+        CHECK_THROWS(recsys::check_structure(view(indptr, indices, std::vector<float>(n), 7), "m"), recsys::DataError,
+                     "in [0, 7), got " + std::to_string(bad) + " in row 1");
+      }
+    }
+  }
+}
+
 TEST(the_place_of_a_nonfinite_value_is_named) {
   std::vector<float> values(12, 0.0F);
   values[7] = std::numeric_limits<float>::infinity();

@@ -63,6 +63,42 @@ def test_scores_have_the_bits_that_they_have_among_all_items(isa: str) -> None:
             assert (got.indices[row, n:] == -1).all()
 
 
+@pytest.mark.parametrize("n_queries", [1, 3, 40])
+@pytest.mark.parametrize("metric", ["dot", "cosine"])
+def test_listing_and_scanning_meet(isa: str, n_queries: int, metric: str) -> None:
+    """Rows of all lengths, over an index with a compact copy, some of whose items have changed since it was made."""
+    rng = np.random.default_rng(n_queries)
+    n_items = 20_011
+    items = rng.standard_normal((n_items, 13)).astype(np.float32)
+    bias = rng.standard_normal(n_items).astype(np.float32)
+    queries = rng.standard_normal((n_queries, 13)).astype(np.float32)
+    fresh = ops.ItemIndex(items, bias, metric)
+    changed = ops.ItemIndex(items, bias, metric)
+    changed.topk(queries, 1, method="compact")
+    stale = rng.choice(n_items, 500, replace=False)
+    for index in (fresh, changed):
+        index.update(stale, items[stale[::-1]])
+        index.append(items[:300], bias[:300])
+        index.remove(stale[:50])
+    seen = random_rows(rng, (n_queries, n_items + 300), 0.02)
+    everything = fresh.topk(queries, n_items + 300, method="float32")
+    for density in (0.0003, 0.002, 0.008, 0.03, 0.2, 0.95):
+        allow = random_rows(rng, (n_queries, n_items + 300), density)
+        for k in (1, 10, 700):
+            for exclude in (None, seen):
+                want = fresh.topk(queries, k, allow=allow, exclude=exclude, method="float32", n_threads=1)
+                for method, n_threads in (("auto", 1), ("auto", 3), ("float32", 3), ("compact", 1)):
+                    filters = {"allow": allow, "exclude": exclude, "method": method, "n_threads": n_threads}
+                    assert_same(changed.topk(queries, k, **filters), want)
+                    assert_same(fresh.topk(queries, k, **filters), want)
+        for query in range(n_queries):  # and they are the best of all that are allowed
+            best = everything.indices[query]
+            best = best[np.isin(best, allow[[query]].indices) & (best >= 0)][:700]
+            got = changed.topk(queries, 700, allow=allow).indices[query]
+            np.testing.assert_array_equal(got[: len(best)], best)
+            assert (got[len(best) :] == -1).all()
+
+
 def test_only_the_structure_counts_in_any_order_and_with_repeats() -> None:
     items = np.arange(6, dtype=np.float32)[:, None]
     allow = sp.csr_array((np.zeros(4, np.int8), np.array([5, 3, 3, 0]), np.array([0, 4, 4])), shape=(2, 6))

@@ -141,25 +141,33 @@ def test_larger_problems_cut_by_chunks_and_by_queries(isa: str, n_queries: int) 
                 assert_methods_agree(index, gaussian(rng, n_queries, 33), k, exclude=seen)
 
 
-@pytest.mark.parametrize("n_threads", [1, 3])
-def test_exclusion_by_lists_where_items_are_too_many_for_bitmaps(n_threads: int) -> None:
-    rng = np.random.default_rng(0)
-    index = ops.ItemIndex(gaussian(rng, 140_000, 16))
-    queries = gaussian(rng, 5, 16)
-    best = index.topk(queries, 30, method="float32").indices
-    rows = np.repeat(np.arange(5), 20)
-    seen = sp.csr_array((np.ones(100), (rows, best[:, :20][:, ::-1].ravel())), shape=(5, 140_000))
-    got = index.topk(queries, 10, method="compact", exclude=seen, n_threads=n_threads)
-    np.testing.assert_array_equal(got.indices, best[:, 20:])
+@pytest.mark.parametrize("n_queries", [1, 5, 60])
+@pytest.mark.parametrize("n_items", [5_003, 140_000])
+def test_rows_of_few_and_of_many_excluded_items(n_items: int, n_queries: int) -> None:
+    rng = np.random.default_rng(n_items)
+    index = ops.ItemIndex(gaussian(rng, n_items, 16))
+    queries = gaussian(rng, n_queries, 16)
+    best = index.topk(queries, n_items, method="float32").indices
+    # The best items of each query, in no order: none, one, a handful, about as many as make a bitmap, and nearly all.
+    sizes = np.resize([0, n_items - 15, 1, 20, n_items // 900, n_items // 250, n_items // 2], n_queries)
+    rows = [rng.permutation(best[query, :size]) for query, size in enumerate(sizes)]
+    indptr = np.concatenate([[0], np.cumsum(sizes)])
+    seen = sp.csr_array((np.ones(indptr[-1]), np.concatenate(rows), indptr), shape=(n_queries, n_items))
+    assert_methods_agree(index, queries, 10, exclude=seen)
+    got = index.topk(queries, 10, method="compact", exclude=seen)
+    for query, size in enumerate(sizes):
+        np.testing.assert_array_equal(got.indices[query], best[query, size : size + 10])
 
 
-def test_auto_changes_over_where_everything_survives() -> None:
+def test_a_query_is_given_up_where_everything_survives() -> None:
     # All items equal: no bound tells them apart, and the lowest indices win.
     rng = np.random.default_rng(0)
     queries = gaussian(rng, 200, 16)
     index = ops.ItemIndex(np.ones((40_000, 16)))
     for _ in range(3):
-        np.testing.assert_array_equal(index.topk(queries, 4).indices, np.tile(np.arange(4), (200, 1)))
+        for method in ("auto", "compact"):
+            indices = index.topk(queries, 4, method=method).indices
+            np.testing.assert_array_equal(indices, np.tile(np.arange(4), (200, 1)))
     # A few queries that cannot be bounded, among others that can.
     index = ops.ItemIndex(gaussian(rng, 40_000, 16))
     queries[::7] = 0

@@ -16,9 +16,10 @@
 // 8-bit whole numbers and computes those alone that may be among the k best (cpu/compact_items.hpp proves that none is
 // lost); it needs a copy of the factors, built at the first use.
 //
-// Where few items are allowed, those alone are scored.
+// Where few items are allowed, those alone are scored; where each query has its own but many, all are scanned and the
+// others left out (cpu/topk_plan.hpp).
 //
-// Cost: topk O(B n d), or O(entries d) where items are allowed per query or few are allowed, with scratch of O(k) a
+// Cost: topk O(B n d), or O(entries d) where few items are allowed, with scratch of O(k) a
 // query in flight and no score matrix; item_item_topk O(B n + entries read).  Thread safety: all functions may run
 // concurrently, on one index too; somebody who writes to the arrays of a call meanwhile must see to it themselves.
 // Both look for interruptions (recsys/interrupt.hpp) every few milliseconds.
