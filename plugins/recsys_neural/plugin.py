@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsys_core.registry import EncoderSpec, RecommenderSpec, hookimpl
+from recsys_core.registry import EncoderSpec, KitSpec, RecommenderSpec, hookimpl
 
 _SEQUENCES = frozenset({"known-users", "histories", "sequences", "similar-items"})
 _HISTORIES = frozenset({"known-users", "histories", "similar-items"})
@@ -95,3 +95,9 @@ def recsys_encoders() -> list[EncoderSpec]:
         )
         for name, (factory, config, summary) in encoders.items()
     ]
+
+
+@hookimpl
+def recsys_kits() -> list[KitSpec]:
+    """The checks of encoders, whose contract is ours."""
+    return [KitSpec("encoder", "recsys_neural.testing:encoder_kit", summary="What every encoder promises.")]

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsys_core.errors import ConfigError, ExportError
-from recsys_core.export.graph import OPSET
+from recsys_core.export.torch_export import TOLERANCE, compare_answers, export_module, exporting
 from recsys_core.models import HistoryEncoder, PairScorer
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.onnx_session import open_session
 from recsys_core.types import FloatArray, IndexArray
 
 if TYPE_CHECKING:
-    import onnx
     import torch
 
 __all__ = ["encoder_from_torch", "scorer_from_torch"]
-
-TOLERANCE = 1e-4
 
 
 def encoder_from_torch(
@@ -89,8 +82,8 @@ def encoder_from_torch(
     shapes: dict[str, Any] = {"history": {0: dynamic, 1: dynamic} if max_length > 1 else {0: dynamic}}
     if takes_factors:
         shapes["item_factors"] = None
-    with _exporting(module):
-        model = _export(module, (example, *table), shapes, ["query"])
+    with exporting(module):
+        model = export_module(module, (example, *table), shapes, ["query"])
         encoder = HistoryEncoder(model.SerializeToString(), max_length)
         session = open_session(encoder.graph, "encoder")
         for batch, length in ((1, 1), (2, min(2, max_length)), (5, max_length), (33, (max_length + 1) // 2)):
@@ -102,10 +95,10 @@ def encoder_from_torch(
                     f"{type(module).__name__}: expected queries of shape {(batch, n_dims)}, got {expected.shape}."
                 )
             feeds = {"history": history} | ({"item_factors": item_factors} if takes_factors else {})
-            _compare(expected, session.run(["query"], feeds)[0], tolerance, "onnxruntime's answers")
+            compare_answers(expected, session.run(["query"], feeds)[0], tolerance, "onnxruntime's answers")
             if length < max_length:
                 feeds["history"] = np.pad(history, ((0, 0), (1, 0)), constant_values=-1)
-                _compare(
+                compare_answers(
                     expected, session.run(["query"], feeds)[0], tolerance, "answers to histories with more padding"
                 )
     return encoder
@@ -151,9 +144,9 @@ def scorer_from_torch(
         query, item = queries[rng.integers(0, len(queries), n)], item_inputs[rng.integers(0, len(item_inputs), n)]
         return (query, item, rng.normal(size=n).astype(np.float32))[: len(names)]
 
-    with _exporting(module):
+    with exporting(module):
         shapes = {name: {0: torch.export.Dim.DYNAMIC} for name in names}
-        model = _export(module, tuple(map(torch.from_numpy, pairs(3))), shapes, ["score"])
+        model = export_module(module, tuple(map(torch.from_numpy, pairs(3))), shapes, ["score"])
         scorer = PairScorer(model.SerializeToString())
         session = open_session(scorer.graph, "scorer")
         for n in (1, 2, 33):
@@ -163,7 +156,7 @@ def scorer_from_torch(
             if expected.shape != (n,):
                 raise ExportError(f"{type(module).__name__}: expected scores of shape {(n,)}, got {expected.shape}.")
             got = session.run(["score"], dict(zip(names, inputs, strict=True)))[0]
-            _compare(expected, got, tolerance, "onnxruntime's scores")
+            compare_answers(expected, got, tolerance, "onnxruntime's scores")
     return scorer
 
 
@@ -173,78 +166,3 @@ def _histories(rng: np.random.Generator, batch: int, length: int, n_items: int) 
     lengths[-1], lengths[0] = 0, length
     items = rng.integers(0, n_items, (batch, length))
     return np.where(np.arange(length) >= length - lengths[:, None], items, -1)
-
-
-@contextmanager
-def _exporting(module: torch.nn.Module) -> Iterator[None]:
-    import torch
-
-    training = module.training
-    parameter = next(module.parameters(), None)
-    device = parameter.device if parameter is not None else torch.device("cpu")
-    module.eval().to("cpu")
-    try:
-        yield
-    finally:
-        module.train(training).to(device)
-
-
-@contextmanager
-def _quiet_torch() -> Iterator[None]:
-    # torch's exporter warns of its own deprecations and logs its progress; neither is for whoever fits a model.
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _export(
-    module: torch.nn.Module, arguments: tuple[Any, ...], shapes: Mapping[str, Any], outputs: list[str]
-) -> onnx.ModelProto:
-    import onnx
-    import torch
-
-    with _quiet_torch():
-        try:
-            program = torch.onnx.export(
-                module,
-                arguments,
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=tuple(shapes.values()),
-                input_names=list(shapes),
-                output_names=outputs,
-                verbose=False,
-            )
-        except Exception as cause:
-            # torch wraps what went wrong in pages of advice; the first line of the first cause says it.
-            first: BaseException = cause
-            while first.__cause__ is not None:
-                first = first.__cause__
-            reason = str(first).strip().partition("\n")[0]
-            raise ExportError(
-                f"{type(module).__name__}: torch cannot export it to ONNX ({type(first).__name__}: {reason}); "
-                "avoid control flow and shapes that depend on values."
-            ) from cause
-    assert program is not None
-    model = program.model_proto
-    # Notes for torch's own tools, larger than the graph of a small model.
-    for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
-        del part.metadata_props[:]
-    del model.graph.value_info[:]
-    onnx.checker.check_model(model)
-    return model
-
-
-def _compare(expected: FloatArray, got: FloatArray, tolerance: float, what: str) -> None:
-    if not np.isfinite(expected).all() or not np.isfinite(got).all():
-        raise ExportError(f"export: expected finite numbers, got NaN or infinity in {what}; mind empty histories.")
-    error = float(np.abs(expected - got).max(initial=0)) / max(1.0, float(np.abs(expected).max(initial=0)))
-    if not error <= tolerance:
-        raise ExportError(
-            f"export: expected {what} within {tolerance:.0e} of the module's, got a relative difference of {error:.1e}."
-        )

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import pluggy
 
-from recsys_core.registry.specs import DatasetSpec, EncoderSpec, MetricSpec, RecommenderSpec, RerankerSpec, Spec
+from recsys_core.registry.specs import (
+    DatasetSpec,
+    EncoderSpec,
+    KitSpec,
+    MetricSpec,
+    RecommenderSpec,
+    RerankerSpec,
+    Spec,
+)
 
 __all__ = ["ENTRY_POINT_GROUP", "HOOKS", "hookimpl"]
 
@@ -50,11 +58,18 @@ def recsys_datasets() -> list[DatasetSpec]:
     raise AssertionError("a hook specification is never called")
 
 
+@hookspec
+def recsys_kits() -> list[KitSpec]:
+    """Conformance kits of the kinds whose contract the plugin defines."""
+    raise AssertionError("a hook specification is never called")
+
+
 HOOKS: dict[str, type[Spec]] = {
     "recsys_recommenders": RecommenderSpec,
     "recsys_encoders": EncoderSpec,
     "recsys_metrics": MetricSpec,
     "recsys_rerankers": RerankerSpec,
     "recsys_datasets": DatasetSpec,
+    "recsys_kits": KitSpec,
 }
 """Hook name to the kind of spec that it returns."""

@@ -14,6 +14,7 @@ __all__ = [
     "OLDEST_API_VERSION",
     "DatasetSpec",
     "EncoderSpec",
+    "KitSpec",
     "MetricSpec",
     "RecommenderSpec",
     "RerankerSpec",
@@ -119,6 +120,16 @@ class DatasetSpec(Spec):
     """A function that returns :class:`~recsys_core.data.Interactions`."""
 
     kind: ClassVar[str] = "dataset"
+
+
+@dataclass(frozen=True)
+class KitSpec(Spec):
+    """A function that returns the :class:`~recsys_core.testing.Kit` of the kind that it is called after.
+
+    For kinds whose contract a plugin defines, as that of encoders.
+    """
+
+    kind: ClassVar[str] = "kit"
 
 
 def resolve(target: str) -> Any:

@@ -41,18 +41,21 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class ConformanceReport:
-    """Outcome of all checks on one recommender.
+    """Outcome of all checks on one thing that a plugin registers.
 
     Attributes
     ----------
-    model
-        Name of the recommender.
+    name
+        What was checked.
     results
-        One result a check, in the order of ``CHECKS``.
+        One result a check, in the order of the kit.
+    kind
+        What it is: ``"recommender"``, ``"encoder"``, ``"metric"``, ``"reranker"`` or ``"dataset"``.
     """
 
-    model: str
+    name: str
     results: tuple[CheckResult, ...]
+    kind: str = "recommender"
 
     @property
     def n_checks(self) -> int:
@@ -66,7 +69,7 @@ class ConformanceReport:
 
     @property
     def not_applicable(self) -> tuple[CheckResult, ...]:
-        """The checks that say nothing about this model."""
+        """The checks that say nothing about it."""
         return tuple(result for result in self.results if result.outcome == "not applicable")
 
     @property
@@ -76,7 +79,7 @@ class ConformanceReport:
 
     def __str__(self) -> str:
         skipped = len(self.not_applicable)
-        summary = f"{self.model}: {self.n_checks - len(self.failed)} of {self.n_checks} checks passed"
+        summary = f"{self.name}: {self.n_checks - len(self.failed)} of {self.n_checks} checks passed"
         if skipped:
             summary += f", {skipped} not applicable"
         lines, first = [summary], dict[str, str]()

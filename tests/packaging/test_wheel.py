@@ -64,7 +64,11 @@ def test_the_wheel_holds_what_it_must_and_no_more(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = email.message_from_bytes(archive.read(next(n for n in names if n.endswith("/METADATA"))))
-    for needed in ("recsys_core/py.typed", "recsys_core/_core.pyi", "recsys_core/cli/template/model.py.tmpl"):
+    for needed in (
+        "recsys_core/py.typed",
+        "recsys_core/_core.pyi",
+        "recsys_core/cli/template/recommender/model.py.tmpl",
+    ):
         assert needed in names
     assert any(name.startswith("recsys_core/_core.") and name.endswith((".so", ".pyd")) for name in names)
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {

@@ -12,7 +12,7 @@ import pytest
 
 HEADER = """\
 from recsys_core.registry import (
-    DatasetSpec, EncoderSpec, MetricSpec, RecommenderSpec, RerankerSpec, hookimpl,
+    DatasetSpec, EncoderSpec, KitSpec, MetricSpec, RecommenderSpec, RerankerSpec, hookimpl,
 )
 """
 

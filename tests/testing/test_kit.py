@@ -17,7 +17,7 @@ from recsys_core.testing import (
     CHECKS,
     CheckResult,
     ConformanceReport,
-    check_recommender,
+    check_conformance,
     parametrize_with_checks,
 )
 
@@ -27,7 +27,7 @@ CASES = [(name, factory) for name, factories in BROKEN.items() for factory in fa
 
 @pytest.mark.parametrize(("name", "factory"), CASES, ids=[f"{name}-{factory.__name__}" for name, factory in CASES])
 def test_a_broken_recommender_fails_exactly_its_check(name, factory):
-    report = check_recommender(factory, settings=SETTINGS.get(factory))
+    report = check_conformance(factory, settings=SETTINGS.get(factory))
     assert [result.name for result in report.failed] == [name], str(report)
     assert report.failed[0].message
     assert not report.passed
@@ -75,34 +75,34 @@ def installed(tmp_path, monkeypatch):
 
 
 def test_a_healthy_plugin_passes_every_check(installed):
-    report = check_recommender(installed())
+    report = check_conformance(installed())
     assert report.passed, str(report)
-    assert report.model == "kit-dist:kit-model"
+    assert report.name == "kit-dist:kit-model"
     assert [result.name for result in report.not_applicable] == ["watching_changes_nothing", "partial_fit"]
     assert report.n_checks == len(CHECKS) - 2
 
 
 def test_a_plugin_that_imports_its_model_is_not_inert(installed):
-    report = check_recommender(installed("import kit_models"))
+    report = check_conformance(installed("import kit_models"))
     assert [result.name for result in report.failed] == ["inert_plugin"], str(report)
     assert "importing it imports kit_models" in report.failed[0].message
 
 
 def test_a_plugin_that_only_loads_beside_others_is_not_inert(installed):
-    report = check_recommender(installed("import sys\nassert 'pytest' in sys.modules"))
+    report = check_conformance(installed("import sys\nassert 'pytest' in sys.modules"))
     assert [result.name for result in report.failed] == ["inert_plugin"], str(report)
     assert "cannot be imported in a new interpreter" in report.failed[0].message
 
 
 def test_a_plugin_must_name_the_config_that_its_model_uses(installed):
-    report = check_recommender(installed(config=""))
+    report = check_conformance(installed(config=""))
     assert [result.name for result in report.failed] == ["defaults"], str(report)
-    assert "the plugin names Config, the model uses NeighborsConfig" in report.failed[0].message
+    assert "the plugin names Config, what it makes uses NeighborsConfig" in report.failed[0].message
 
 
 @pytest.mark.parametrize("factory", [Neighbors, Averages])
 def test_a_healthy_class_passes_all_that_apply(factory):
-    report = check_recommender(factory)
+    report = check_conformance(factory)
     assert report.passed, str(report)
     reasons = {result.name: result.message for result in report.not_applicable}
     assert reasons.pop("inert_plugin") == "the class was given, not a registered name"
@@ -117,7 +117,7 @@ def test_a_healthy_class_passes_all_that_apply(factory):
 
 
 def test_a_check_that_does_not_apply_has_not_passed():
-    report = check_recommender("popularity")
+    report = check_conformance("popularity")
     (similar,) = [result for result in report.results if result.name == "similar_items"]
     assert (similar.outcome, similar.passed) == ("not applicable", False)
     assert similar.message == "it relates no items to each other"
@@ -162,20 +162,24 @@ def test_every_check_says_in_one_line_what_is_promised():
     ("model", "error", "message"),
     [
         ("no-such-model", UnknownModelError, "recommender 'no-such-model': no plugin registers it"),
-        (Neighbors(), DTypeError, r"model: expected a registered name, an Entry or a subclass of Recommender, got"),
-        (int, DTypeError, r"model: expected .*, got <class 'int'>"),
+        (
+            Neighbors(),
+            DTypeError,
+            r"recommender: expected a registered name, an Entry or a subclass of Recommender, got",
+        ),
+        (int, DTypeError, r"recommender: expected .*, got <class 'int'>"),
     ],
 )
 def test_what_cannot_be_checked_is_refused(model, error, message):
     with pytest.raises(error, match=message):
-        check_recommender(model)
+        check_conformance(model)
 
 
 def test_a_model_that_cannot_be_imported_is_a_plugin_error(installed, tmp_path):
     entry = installed()
     (tmp_path / "kit_models.py").write_text("1 / 0")
     with pytest.raises(PluginError, match=r"kit_models:Model: cannot be imported \(ZeroDivisionError"):
-        check_recommender(entry)
+        check_conformance(entry)
 
 
 def test_the_kit_needs_no_pytest():
@@ -213,7 +217,7 @@ def without_torch() -> list[str]:
 @pytest.mark.parametrize("name", without_torch())
 def test_every_registered_recommender_keeps_its_promises(name, record_property):
     # slim warns that its default outweighs the few events of some checks, and warnings are errors here.
-    report = check_recommender(name, settings={"l1": 0.1} if name == "slim" else None)
+    report = check_conformance(name, settings={"l1": 0.1} if name == "slim" else None)
     record_property("n_checks", report.n_checks)
     record_property("not_applicable", [result.name for result in report.not_applicable])
     assert report.passed, str(report)

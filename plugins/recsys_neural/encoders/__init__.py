@@ -14,6 +14,7 @@ from recsys_neural.encoders.choice import EncoderChoice, build_encoder
 from recsys_neural.encoders.cnn import CnnEncoder
 from recsys_neural.encoders.contract import Encoder, EntityBatch, EntityInputs
 from recsys_neural.encoders.embedding import EntityEmbedding
+from recsys_neural.encoders.examples import example_batch
 from recsys_neural.encoders.gru import GruEncoder
 from recsys_neural.encoders.mlp import MlpEncoder
 from recsys_neural.encoders.preparation import FeaturePreparation
@@ -37,5 +38,6 @@ __all__ = [
     "TextEncoder",
     "TransformerEncoder",
     "build_encoder",
+    "example_batch",
     "hashed_ngrams",
 ]

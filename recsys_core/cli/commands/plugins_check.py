@@ -15,11 +15,13 @@ from recsys_core.cli.command import command
 from recsys_core.cli.output import Output
 
 if TYPE_CHECKING:
-    from recsys_core.registry import Entry, PluginRecord
+    from recsys_core.registry import Entry, PluginRecord, Registry
+    from recsys_core.testing import ConformanceReport
 
 __all__ = ["register"]
 
 _BROKEN = 4
+_KINDS = ("recommender", "encoder", "metric", "reranker", "dataset")
 
 
 def register(app: typer.Typer) -> None:
@@ -30,35 +32,36 @@ def register(app: typer.Typer) -> None:
 def plugins_check(
     out: Output,
     target: Annotated[
-        str, typer.Argument(metavar="NAME | DIRECTORY", help="A plugin, a distribution, a model, or a plugin's source.")
+        str,
+        typer.Argument(
+            metavar="NAME | DIRECTORY", help="A plugin, a distribution, something it offers, or its source."
+        ),
     ],
 ) -> None:
-    """Load a plugin and run the conformance kit on each of its recommenders.
+    """Load a plugin and check what everything in it promises: recommenders, encoders, metrics, re-rankers, data sets.
 
-    A directory is one with a pyproject.toml that declares the plugin; it need not be installed. Exits with 4 if
-    anything fails.
+    A directory is one with a pyproject.toml that declares the plugin; it need not be installed. Data sets are loaded,
+    from the network if need be. Exits with 4 if anything fails.
     """
-    from recsys_core.testing import check_recommender
-
-    entries = _entries(target)
-    reports = {}
-    for entry in entries:
+    reports = []
+    for entry in _entries(target):
         with out.progress(f"check {entry.spec.name}"):
-            reports[entry.spec.name] = check_recommender(entry)
-        out.text(str(reports[entry.spec.name]))
-    n_failed = sum(len(report.failed) for report in reports.values())
+            reports.append((entry.spec.name, _checked(entry)))
+        out.text(str(reports[-1][1]))
+    n_failed = sum(len(report.failed) for _, report in reports)
     out.data(
         {
             "target": target,
             "ok": n_failed == 0,
-            "recommenders": [
+            "checked": [
                 {
+                    "kind": report.kind,
                     "name": name,
                     "n_checks": report.n_checks,
                     "n_failed": len(report.failed),
                     "results": [asdict(result) for result in report.results],
                 }
-                for name, report in reports.items()
+                for name, report in reports
             ],
         }
     )
@@ -66,13 +69,25 @@ def plugins_check(
         raise typer.Exit(_BROKEN)
 
 
+def _checked(entry: Entry) -> ConformanceReport:
+    """The report on an entry; what cannot even be imported fails, and keeps nothing else from being checked."""
+    from recsys_core.errors import PluginError, UnknownModelError
+    from recsys_core.testing import CheckResult, ConformanceReport, check_conformance
+
+    try:
+        return check_conformance(entry)
+    except (PluginError, UnknownModelError) as fault:
+        result = CheckResult("import", "failed", str(fault), 0.0)
+        return ConformanceReport(entry.qualified_name, (result,), entry.spec.kind)
+
+
 def _entries(target: str) -> list[Entry]:
-    """The recommenders that ``target`` speaks of.
+    """What ``target`` speaks of.
 
     Raises
     ------
     PluginError
-        A plugin failed to load, or registers no recommender.
+        A plugin failed to load, or registers nothing.
     UnknownModelError
         There is no such plugin.
     """
@@ -89,15 +104,27 @@ def _entries(target: str) -> list[Entry]:
         registry = default_registry()
         records = [record for record in registry.plugins if target in (record.name, record.distribution)]
         if not records:
-            return [registry.find(target)]
+            return _named(registry, target)
         known = {}
     for record in records:
         _refuse_unloaded(record)
     modules = {record.module for record in records}
-    entries = [replace(entry, **known) for entry in registry.entries() if entry.module in modules]
+    entries = [
+        replace(entry, **known) for kind in _KINDS for entry in registry.entries(kind) if entry.module in modules
+    ]
     if not entries:
-        raise PluginError(f"{target}: expected at least one recommender, got none; there is nothing to check.")
+        raise PluginError(
+            f"{target}: expected a plugin that registers something, got nothing; there is nothing to check."
+        )
     return entries
+
+
+def _named(registry: Registry, name: str) -> list[Entry]:
+    """Everything of this name, of whatever kind."""
+    kinds = [
+        kind for kind in _KINDS if any(entry.spec.name == name.rpartition(":")[2] for entry in registry.entries(kind))
+    ]
+    return [registry.find(name, kind) for kind in kinds or ["recommender"]]
 
 
 def _refuse_unloaded(record: PluginRecord) -> None:

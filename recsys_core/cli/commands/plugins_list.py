@@ -56,7 +56,8 @@ def plugins_list(
                     "from": f"{record.distribution} {record.version}".strip(),
                     "module": record.module,
                     "status": record.status,
-                    "offers": [spec.name for spec in record.specs] or None,
+                    # A kit is for plugin authors, and has the name of what it checks.
+                    "offers": [spec.name for spec in record.specs if spec.kind != "kit"] or None,
                 }
                 for record in records
             ]

@@ -6,6 +6,8 @@ import keyword
 import re
 import string
 import sys
+from dataclasses import dataclass
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,14 +21,53 @@ __all__ = ["register"]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 
-_FILES: Final = {
+_COMMON: Final = {
     "pyproject.toml.tmpl": "pyproject.toml",
-    "README.md.tmpl": "README.md",
     "init.py.tmpl": "src/{package}/__init__.py",
     "py.typed.tmpl": "src/{package}/py.typed",
-    "plugin.py.tmpl": "src/{package}/plugin.py",
-    "model.py.tmpl": "src/{package}/model.py",
-    "test_conformance.py.tmpl": "tests/test_conformance.py",
+}
+
+
+class Kind(StrEnum):
+    """What a package can be started with."""
+
+    recommender = "recommender"
+    encoder = "encoder"
+
+
+@dataclass(frozen=True)
+class _Template:
+    """What is special to a kind: its files, what the package needs, and what to try next."""
+
+    files: dict[str, str]
+    description: str
+    requirements: tuple[str, ...]
+    try_it: str
+
+
+_TEMPLATES: Final = {
+    Kind.recommender: _Template(
+        {
+            "recommender/README.md.tmpl": "README.md",
+            "recommender/plugin.py.tmpl": "src/{package}/plugin.py",
+            "recommender/model.py.tmpl": "src/{package}/model.py",
+            "recommender/test_conformance.py.tmpl": "tests/test_conformance.py",
+        },
+        "A recommender for recsys-core.",
+        ("recsys-core>={version}", "numpy>=2.0", "scipy>=1.13"),
+        "recsys evaluate {thing} --dataset ml-100k",
+    ),
+    Kind.encoder: _Template(
+        {
+            "encoder/README.md.tmpl": "README.md",
+            "encoder/plugin.py.tmpl": "src/{package}/plugin.py",
+            "encoder/encoder.py.tmpl": "src/{package}/encoder.py",
+            "encoder/test_conformance.py.tmpl": "tests/test_conformance.py",
+        },
+        "An encoder of users and items for recsys-core.",
+        ("recsys-core[torch]>={version}",),
+        "recsys evaluate two_tower --dataset ml-100k --set 'model.item_encoder=\"{thing}\"'",
+    ),
 }
 
 
@@ -41,10 +82,11 @@ def plugins_new(
     directory: Annotated[
         Path | None, typer.Option("--directory", "-d", metavar="DIR", help="Where to write it; ./NAME if left out.")
     ] = None,
+    kind: Annotated[Kind, typer.Option("--kind", help="What to start with.")] = Kind.recommender,
 ) -> None:
-    """Write a complete plugin package with a working model and its conformance test.
+    """Write a complete plugin package with a working model, or encoder, and its conformance test.
 
-    The model is registered under NAME without a leading recsys-, with _ for -.
+    It is registered under NAME without a leading recsys-, with _ for -.
     """
     from recsys_core._version import __version__
     from recsys_core.errors import ConfigError
@@ -53,22 +95,26 @@ def plugins_new(
     target = Path(name) if directory is None else directory
     if target.exists():
         raise ConfigError(f"--directory: {target} exists already; choose another one.")
+    chosen = _TEMPLATES[kind]
     # The interface is stable within a minor version.
-    names["recsys_core"] = ".".join(__version__.split(".")[:2])
+    version = ".".join(__version__.split(".")[:2])
+    names["description"] = chosen.description
+    names["dependencies"] = ", ".join(f'"{each.format(version=version)}"' for each in chosen.requirements)
     template = files("recsys_core.cli") / "template"
     written = []
-    for source, place in _FILES.items():
+    for source, place in {**_COMMON, **chosen.files}.items():
         path = target / place.format(**names)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = (template / source).read_text(encoding="utf-8")
+        text = template.joinpath(*source.split("/")).read_text(encoding="utf-8")
         path.write_text(string.Template(text).substitute(names), encoding="utf-8")
         written.append(str(path.relative_to(target)))
-    out.data({"name": name, "model": names["model"], "directory": str(target), "files": written})
-    out.fields({"model": names["model"], "files": ", ".join(written)}, title=f"Wrote {target}")
+    thing = names["thing"]
+    out.data({"name": name, "kind": kind.value, "registered": thing, "directory": str(target), "files": written})
+    out.fields({kind.value: thing, "files": ", ".join(written)}, title=f"Wrote {target}")
     out.text("\nNext:")
     out.text(f"  pip install --editable {target}")
-    out.text(f"  recsys plugins check {names['model']}")
-    out.text(f"  recsys evaluate {names['model']} --dataset ml-100k")
+    out.text(f"  recsys plugins check {thing}")
+    out.text(f"  {chosen.try_it.format(thing=thing)}")
 
 
 def _names(name: str) -> dict[str, str]:
@@ -77,7 +123,7 @@ def _names(name: str) -> dict[str, str]:
     Raises
     ------
     ConfigError
-        The name cannot be that of a distribution, a module and a model at once.
+        The name cannot be that of a distribution, of a module and of what it offers at once.
     """
     from recsys_core.errors import ConfigError
 
@@ -87,10 +133,10 @@ def _names(name: str) -> dict[str, str]:
             f"recsys-trending, got {name!r}."
         )
     package = name.replace("-", "_")
-    model = package.removeprefix("recsys_")
+    thing = package.removeprefix("recsys_")
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package == "recsys_core":
         raise ConfigError(f"NAME: expected one that is free as a Python module, got {name!r}; try recsys-{name}.")
-    if not model[0].isalpha():
+    if not thing[0].isalpha():
         raise ConfigError(f"NAME: expected a letter after recsys-, got {name!r}.")
-    class_name = "".join(word.capitalize() for word in model.split("_"))
-    return {"name": name, "package": package, "model": model, "class_name": class_name}
+    class_name = "".join(word.capitalize() for word in thing.split("_"))
+    return {"name": name, "package": package, "thing": thing, "class_name": class_name}

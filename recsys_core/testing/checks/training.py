@@ -11,7 +11,8 @@ import scipy.sparse as sp
 
 from recsys_core.data import Interactions
 from recsys_core.errors import ConfigError, NotFittedError
-from recsys_core.models import Config, FittedModel, Recommender, search_space
+from recsys_core.models import FittedModel, Recommender, search_space
+from recsys_core.testing.checks.plugin import expect_settings, expect_strict
 from recsys_core.testing.data import block_interactions
 from recsys_core.testing.outcome import CheckFailedError, NotApplicable, expect
 from recsys_core.testing.rankings import expect_same
@@ -37,25 +38,12 @@ __all__ = [
 
 def check_defaults(subject: Subject) -> None:
     """A model can be made without settings, each setting is described, and the plugin names the right config."""
-    model = subject.make_with_defaults()
-    bare = [name for name, setting in type(model.config).model_fields.items() if not setting.description]
-    expect(not bare, f"config: expected a description for every setting, got none for {', '.join(bare)}")
-    if subject.entry:
-        named = subject.entry.config_class() or Config
-        used = subject.factory.config_class
-        expect(named is used, f"config: the plugin names {named.__name__}, the model uses {used.__name__}")
+    expect_settings(subject.make_with_defaults().config, subject.entry)
 
 
 def check_config_round_trip(subject: Subject) -> None:
     """Settings written as JSON make the same model again, and an unknown setting is refused."""
-    config = subject.make().config
-    read = type(config).model_validate_json(config.model_dump_json())
-    expect(read == config, f"config: expected {config!r} after JSON, got {read!r}")
-    try:
-        subject.make(no_such_setting=1)
-    except ConfigError:
-        return
-    raise CheckFailedError("config: expected a ConfigError for no_such_setting, got a model")
+    expect_strict(subject.make)
 
 
 def check_search_space(subject: Subject) -> None:
