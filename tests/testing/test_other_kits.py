@@ -67,7 +67,7 @@ class InfiniteShare(PopulationMetric):
 class Reversed(Reranker):
     """The last k, last first: keeps every promise."""
 
-    def rerank(self, pool, k, model):
+    def rerank(self, pool, k, model, histories):
         n_found = (pool.indices >= 0).sum(axis=1, keepdims=True)
         places = np.arange(k) * np.ones_like(n_found)
         places = np.where(places < n_found, n_found - 1 - places, places)
@@ -75,46 +75,50 @@ class Reversed(Reranker):
 
 
 class NewScores(Reversed):
-    def rerank(self, pool, k, model):
-        chosen = super().rerank(pool, k, model)
+    def rerank(self, pool, k, model, histories):
+        chosen = super().rerank(pool, k, model, histories)
         return Ranking(chosen.indices, -chosen.scores)
 
 
 class Repeats(Reversed):
-    def rerank(self, pool, k, model):
+    def rerank(self, pool, k, model, histories):
         return Ranking(*(np.repeat(array[:, :1], k, axis=1) for array in pool))
 
 
 class OwnItems(Reversed):
-    def rerank(self, pool, k, model):
-        chosen = super().rerank(pool, k, model)
+    def rerank(self, pool, k, model, histories):
+        chosen = super().rerank(pool, k, model, histories)
         return Ranking(np.where(chosen.indices >= 0, np.arange(k), -1), chosen.scores)
 
 
 class Wide(Reversed):
-    def rerank(self, pool, k, model):
+    def rerank(self, pool, k, model, histories):
         return pool
 
 
 class FollowsTheFirst(Reversed):
     """Turns all rows around if the first row's best score is low."""
 
-    def rerank(self, pool, k, model):
+    def rerank(self, pool, k, model, histories):
         best = pool.scores[0, 0]
         turn = best < np.median(pool.scores[:, 0])
-        return super().rerank(pool, k, model) if turn else Ranking(*(array[:, :k] for array in pool))
+        return super().rerank(pool, k, model, histories) if turn else Ranking(*(array[:, :k] for array in pool))
 
 
 class Draws(Reversed):
     draw = np.random.default_rng()
 
-    def rerank(self, pool, k, model):
-        return super().rerank(pool, k, model) if self.draw.random() < 0.5 else Ranking(*(a[:, :k] for a in pool))
+    def rerank(self, pool, k, model, histories):
+        return (
+            super().rerank(pool, k, model, histories)
+            if self.draw.random() < 0.5
+            else Ranking(*(a[:, :k] for a in pool))
+        )
 
 
 class Forgets(Reversed):
-    def rerank(self, pool, k, model):
-        chosen = super().rerank(pool, k, model)
+    def rerank(self, pool, k, model, histories):
+        chosen = super().rerank(pool, k, model, histories)
         pool.indices[:] = -1
         return chosen
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from recsys_core.data import Histories
 from recsys_core.models import DotForm, FittedModel, Form, ItemItemForm, Reranker, StaticForm
 from recsys_core.testing.checks.plugin import check_inert_plugin, expect_settings, expect_strict
 from recsys_core.testing.data import block_interactions
@@ -20,6 +21,20 @@ __all__ = ["RERANKER_CHECKS", "RerankerSubject"]
 
 POOL = 12
 LENGTHS = (1, 5, POOL)
+
+
+class Pool(NamedTuple):
+    """What a re-ranker is given: which model's, the model, its ranking, and what the askers have had."""
+
+    what: str
+    model: FittedModel
+    ranking: Ranking
+    histories: Histories
+
+    def rerank(self, reranker: Reranker, k: int, rows: slice = slice(None)) -> Ranking:
+        """The re-ranker's choice of k for some of the rows."""
+        asked = np.arange(len(self.histories))[rows]
+        return reranker.rerank(take(self.ranking, rows), k, self.model, self.histories.rows(asked))
 
 
 class RerankerSubject(Registered):
@@ -46,14 +61,14 @@ class RerankerSubject(Registered):
         known = (interactions.users, interactions.items, interactions.histories())
         return {what: FittedModel(form, *known) for what, form in forms.items()}
 
-    def pools(self) -> Iterator[tuple[str, FittedModel, Ranking]]:
+    def pools(self) -> Iterator[Pool]:
         """Candidates of 8 users from each model: the second row is half padding, the third nothing else."""
         for what, model in self.models.items():
             found = model.recommend_indices(np.arange(8), k=POOL)
             indices, scores = found.indices.copy(), found.scores.copy()
             for row, length in ((1, POOL // 2), (2, 0)):
                 indices[row, length:], scores[row, length:] = -1, -np.inf
-            yield what, model, Ranking(indices, scores)
+            yield Pool(what, model, Ranking(indices, scores), model.histories.rows(np.arange(8)))
 
 
 def check_reranker_contract(subject: RerankerSubject) -> None:
@@ -66,35 +81,35 @@ def check_reranker_contract(subject: RerankerSubject) -> None:
 
 def check_choice(subject: RerankerSubject) -> None:
     """Each row holds k of its own candidates, each once, with the scores that the model gave them, then padding."""
-    for what, model, pool in subject.pools():
+    for pool in subject.pools():
         for k in LENGTHS:
-            chosen = subject.make().rerank(pool, k, model)
-            where = f"{what}, k={k}"
-            for array, dtype in ((chosen.indices, np.int64), (chosen.scores, np.float32)):
-                got = (array.shape, array.dtype)
-                expect(got == ((8, k), dtype), f"{where}: expected {np.dtype(dtype)} (8, {k}), got {got[1]} {got[0]}")
+            chosen = pool.rerank(subject.make(), k)
+            where = f"{pool.what}, k={k}"
+            got = [f"{array.dtype} {array.shape}" for array in chosen]
+            expected = [f"int64 (8, {k})", f"float32 (8, {k})"]
+            expect(got == expected, f"{where}: expected {' and '.join(expected)}, got {' and '.join(got)}")
             for row in range(8):
-                _expect_choice(pool, chosen, row, f"{where}, row {row}")
+                _expect_choice(pool.ranking, chosen, row, f"{where}, row {row}")
 
 
 def check_rows_are_independent(subject: RerankerSubject) -> None:
     """A row's order does not depend on the other rows."""
-    for what, model, pool in subject.pools():
-        together = subject.make().rerank(pool, 5, model)
+    for pool in subject.pools():
+        together = pool.rerank(subject.make(), 5)
         for row in range(8):
-            alone = subject.make().rerank(take(pool, slice(row, row + 1)), 5, model)
-            _expect_equal(alone, take(together, slice(row, row + 1)), f"{what}: row {row} asked for alone")
+            alone = pool.rerank(subject.make(), 5, slice(row, row + 1))
+            _expect_equal(alone, take(together, slice(row, row + 1)), f"{pool.what}: row {row} asked for alone")
 
 
 def check_repeatable(subject: RerankerSubject) -> None:
     """The same candidates are ordered the same way again, and are left as they were."""
-    for what, model, pool in subject.pools():
-        before = Ranking(pool.indices.copy(), pool.scores.copy())
+    for pool in subject.pools():
+        before = Ranking(pool.ranking.indices.copy(), pool.ranking.scores.copy())
         reranker = subject.make()
-        first = reranker.rerank(pool, 5, model)
-        _expect_equal(reranker.rerank(pool, 5, model), first, f"{what}: asked twice")
-        _expect_equal(subject.make().rerank(pool, 5, model), first, f"{what}: asked of another of the same settings")
-        _expect_equal(pool, before, f"{what}: the candidates themselves, which it must not change")
+        first = pool.rerank(reranker, 5)
+        _expect_equal(pool.rerank(reranker, 5), first, f"{pool.what}: asked twice")
+        _expect_equal(pool.rerank(subject.make(), 5), first, f"{pool.what}: asked of another of the same settings")
+        _expect_equal(pool.ranking, before, f"{pool.what}: the candidates themselves, which it must not change")
 
 
 def _expect_choice(pool: Ranking, chosen: Ranking, row: int, where: str) -> None:
