@@ -133,7 +133,7 @@ def _judged(found: _cuda.CudaState) -> CudaState:
     """The state as the CUDA runtime reports it, with a reason for what cannot be used."""
     runtime = _version(found["runtime_version"])
     driver = _version(found["driver_version"])
-    architectures = tuple(found["architectures"].split(";"))
+    architectures = tuple(found["architectures"].split(","))
     devices = tuple(
         CudaDevice(
             index,

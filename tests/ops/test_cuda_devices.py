@@ -19,7 +19,7 @@ from recsys_core.cli import app
 from recsys_core.errors import ConfigError, DeviceError
 from recsys_core.ops import cuda_devices
 
-BUILT = "75-real;80-real;86-real;89-real;90;100-real;120"
+BUILT = "75-real,80-real,86-real,89-real,90,100-real,120"
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, **found: Any) -> None:
