@@ -6,20 +6,13 @@
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
 #include "bindings/callback.hpp"
+#include "bindings/sgd_options.hpp"
 #include "recsys/sgd.hpp"
 
 namespace recsys::bindings {
 namespace {
 
 using Floats = py::array_t<float>;
-
-SgdObjective objective_of(const std::string& name) {
-  if (name == "bpr") return SgdObjective::bpr;
-  if (name == "warp") return SgdObjective::warp;
-  if (name == "logistic") return SgdObjective::logistic;
-  if (name == "squared") return SgdObjective::squared;
-  throw ConfigError("objective must be \"bpr\", \"warp\", \"logistic\" or \"squared\", got \"" + name + "\"");
-}
 
 // A C-contiguous float32 array that the core is going to write to.
 float* writable(py::array& array, int n_dimensions, const std::string& name) {
@@ -43,10 +36,8 @@ std::span<float> writable_vector(py::array& array, std::int64_t size, const std:
 void bind_sgd_fit(const CsrArrays& interactions, py::array user_factors, py::array item_factors, py::array user_bias,
                   py::array item_bias, const std::optional<CsrArrays>& user_features, py::array user_feature_factors,
                   const std::optional<CsrArrays>& item_features, py::array item_feature_factors,
-                  py::array item_feature_bias, const std::string& objective, bool adagrad, bool linear_decay,
-                  float learning_rate, float regularization, std::int64_t n_epochs, std::int64_t n_negatives,
-                  float popularity_power, bool reject_positives, std::uint64_t random_state, std::int64_t n_threads,
-                  bool deterministic, bool warm_start, bool wants_factors, const py::object& callback) {
+                  py::array item_feature_bias, const py::dict& steps, std::int64_t n_threads, bool deterministic,
+                  bool warm_start, bool wants_factors, const py::object& callback) {
   const CsrView view = csr_view(interactions, "interactions");
   SgdSide users{.factors = writable_matrix(user_factors, "user_factors"),
                 .bias = {},
@@ -68,19 +59,10 @@ void bind_sgd_fit(const CsrArrays& interactions, py::array user_factors, py::arr
     items.feature_factors = writable_matrix(item_feature_factors, "item_feature_factors");
     items.feature_bias = writable_vector(item_feature_bias, items.features.cols, "item_feature_bias");
   }
-  const SgdOptions options{.objective = objective_of(objective),
-                           .adagrad = adagrad,
-                           .linear_decay = linear_decay,
-                           .learning_rate = learning_rate,
-                           .regularization = regularization,
-                           .n_epochs = n_epochs,
-                           .n_negatives = n_negatives,
-                           .popularity_power = popularity_power,
-                           .reject_positives = reject_positives,
-                           .seed = random_state,
-                           .n_threads = n_threads,
-                           .deterministic = deterministic,
-                           .warm_start = warm_start};
+  SgdOptions options = sgd_options(steps);
+  options.n_threads = n_threads;
+  options.deterministic = deterministic;
+  options.warm_start = warm_start;
   const SgdMonitor monitor{.wants_factors = wants_factors, .after_epoch = progress_callback(callback)};
   const py::gil_scoped_release release;
   sgd(view, options, users, items, monitor);
@@ -92,10 +74,8 @@ void bind_sgd(py::module_& module) {
   module.def("sgd", &bind_sgd_fit, py::arg("interactions"), py::arg("user_factors"), py::arg("item_factors"),
              py::arg("user_bias"), py::arg("item_bias"), py::arg("user_features"), py::arg("user_feature_factors"),
              py::arg("item_features"), py::arg("item_feature_factors"), py::arg("item_feature_bias"), py::kw_only(),
-             py::arg("objective"), py::arg("adagrad"), py::arg("linear_decay"), py::arg("learning_rate"),
-             py::arg("regularization"), py::arg("n_epochs"), py::arg("n_negatives"), py::arg("popularity_power"),
-             py::arg("reject_positives"), py::arg("random_state"), py::arg("n_threads"), py::arg("deterministic"),
-             py::arg("warm_start"), py::arg("wants_factors"), py::arg("callback"));
+             py::arg("steps"), py::arg("n_threads"), py::arg("deterministic"), py::arg("warm_start"),
+             py::arg("wants_factors"), py::arg("callback"));
 }
 
 }  // namespace recsys::bindings

@@ -118,21 +118,15 @@ def train_to_host(
 ) -> SgdFactors:
     """Train on a device and return arrays on the host, those of the best epoch where there is something to judge by."""
     settings = Settings.of(options, objective)
-    patience = _validate.integer(settings.patience, "patience", minimum=1)
+    watch = Watch.of(settings)
     if settings.validate is None:
         return _on_host(_train(interactions, n_factors, objective, n_negatives, device, 0, settings))
-    none_yet = np.empty((0, 0), dtype=np.float32)
-    watch = Watch(SgdFactors(none_yet, none_yet, none_yet), settings.callback, settings.validate, patience)
 
-    def look(epoch: int, loss: float, factors: tuple[object, ...]) -> bool:
-        present = _on_host(_named(factors))
-        if watch.best is watch.factors:  # nothing was judged yet
-            watch.best = present
-        watch.factors = present
-        return watch(epoch, loss)
+    def look(epoch: int, loss: float, parts: tuple[object, ...]) -> bool:
+        return watch(epoch, loss, _on_host(_named(parts)))
 
-    _train(interactions, n_factors, objective, n_negatives, device, 0, replace(settings, validate=None), look)
-    return watch.best
+    unjudged = replace(settings, validate=None)
+    return watch.best_or(_on_host(_train(interactions, n_factors, objective, n_negatives, device, 0, unjudged, look)))
 
 
 def _train(
@@ -150,7 +144,7 @@ def _train(
         raise ConfigError(
             "validate must be left out of ops.cuda, whose factors stay on the device; call the function of ops"
         )
-    steps = settings.of_steps()
+    steps = settings.of_steps(objective, n_negatives)
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     n_factors = _validate.integer(n_factors, "n_factors", minimum=1)
     features = settings.of_features()
@@ -160,14 +154,12 @@ def _train(
         cuda_module().sgd(
             arrays,
             n_factors,
-            objective=objective,
-            n_negatives=n_negatives,
+            steps=steps,
             initial=None if settings.initial is None else _start(settings.initial, shapes),
             callback=without_factors(settings.callback) if look is None else look,
             wants_factors=look is not None,
             place=place,
             **features,
-            **steps,
         )
     )
 

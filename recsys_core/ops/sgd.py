@@ -209,11 +209,13 @@ class Settings:
             raise TypeError(f"{function}() got an unexpected keyword argument {min(unknown)!r}")
         return cls(**options)
 
-    def of_steps(self) -> dict[str, Any]:
-        """Return what the core and a device take alike, checked."""
+    def of_steps(self, objective: str, n_negatives: int) -> dict[str, Any]:
+        """Return the steps to take, checked, as the core and a device are told them alike."""
         _validate.one_of(self.optimizer, "optimizer", ("adagrad", "sgd"))
         _validate.one_of(self.schedule, "schedule", ("linear", "constant"))
         return {
+            "objective": objective,
+            "n_negatives": n_negatives,
             "adagrad": self.optimizer == "adagrad",
             "linear_decay": self.schedule == "linear",
             "learning_rate": _validate.positive(self.learning_rate, "learning_rate"),
@@ -259,7 +261,7 @@ def train(
 ) -> SgdFactors:
     """Check the options, make or copy the arrays and train them in place."""
     settings = Settings.of(options, {"logistic": "logistic_mf", "squared": "explicit_mf"}.get(objective, objective))
-    steps = settings.of_steps()
+    steps = settings.of_steps(objective, n_negatives)
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     if value_scale != 1.0:
         arrays = (*arrays[:2], arrays[2] * np.float32(value_scale), arrays[3])
@@ -269,9 +271,8 @@ def train(
     shapes = shapes_of(n_users, n_items, n_factors, sides)
     if objective == "squared":
         shapes["user_bias"] = (n_users,)
-    initial, callback, validate = settings.initial, settings.callback, settings.validate
+    initial, watch = settings.initial, Watch.of(settings)
     factors = _empty(shapes) if initial is None else _checked(initial, shapes)
-    watch = Watch(factors, callback, validate, _validate.integer(settings.patience, "patience", minimum=1))
     unused = np.empty((0, n_factors), dtype=np.float32)
     _core.sgd(
         arrays,
@@ -284,47 +285,57 @@ def train(
         sides["item_features"],
         unused if factors.item_feature_factors is None else factors.item_feature_factors,
         unused[:, 0] if factors.item_feature_bias is None else factors.item_feature_bias,
-        objective=objective,
-        n_negatives=n_negatives,
+        steps=steps,
         n_threads=_validate.integer(settings.n_threads, "n_threads", minimum=0),
         deterministic=bool(settings.deterministic),
         warm_start=initial is not None,
-        wants_factors=validate is not None,
-        callback=None if callback is None and validate is None else watch,
-        **steps,
+        wants_factors=settings.validate is not None,
+        callback=None if watch.is_idle else lambda epoch, loss: watch(epoch, loss, factors),
     )
-    return watch.best
+    return watch.best_or(factors)
 
 
 class Watch:
-    """The callback of a training: reports, and keeps the best factors where there is something to judge them by.
-
-    `factors` are those of the present epoch; whoever trains overwrites or replaces them.
-    """
+    """What looks at a training after each epoch: reports, and keeps the best factors if there is a judge of them."""
 
     def __init__(
         self,
-        factors: SgdFactors,
         callback: Callable[[int, float], object] | None,
         validate: Callable[[SgdFactors], float | None] | None,
         patience: int,
     ) -> None:
-        self.best = self.factors = factors
         self._callback, self._validate, self._patience = callback, validate, patience
+        self._best: SgdFactors | None = None
         self._best_value = -np.inf
         self._best_epoch = 0
 
-    def __call__(self, epoch: int, loss: float) -> bool:
+    @classmethod
+    def of(cls, settings: Settings) -> Watch:
+        """Return the watch that the settings ask for."""
+        patience = _validate.integer(settings.patience, "patience", minimum=1)
+        return cls(settings.callback, settings.validate, patience)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is neither a callback nor a judge."""
+        return self._callback is None and self._validate is None
+
+    def __call__(self, epoch: int, loss: float, factors: SgdFactors) -> bool:
+        """Look at the factors after an epoch, which may change afterwards; return whether to stop."""
         stop = self._callback is not None and bool(self._callback(epoch, loss))
         if self._validate is None:
             return stop
-        judged = self._validate(self.factors)
+        judged = self._validate(factors)
         if judged is None:
             return stop
         value = _validate.number(judged, "what validate returns")
-        if epoch == 0 or value > self._best_value:
-            self.best, self._best_value, self._best_epoch = self.factors._copy(), value, epoch
+        if self._best is None or value > self._best_value:
+            self._best, self._best_value, self._best_epoch = factors._copy(), value, epoch
         return stop or epoch - self._best_epoch >= self._patience
+
+    def best_or(self, last: SgdFactors) -> SgdFactors:
+        """Return the best factors judged, or the last where none were."""
+        return last if self._best is None else self._best
 
 
 def trials(max_trials: int) -> int:

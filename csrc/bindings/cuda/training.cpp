@@ -9,6 +9,7 @@
 #include "bindings/callback.hpp"
 #include "bindings/choices.hpp"
 #include "bindings/cuda/device_arrays.hpp"
+#include "bindings/sgd_options.hpp"
 #include "cuda/als.hpp"
 #include "cuda/sgd.hpp"
 
@@ -92,12 +93,6 @@ py::object fit_als(const CsrArrays& interactions, std::int64_t n_factors, float 
   return factors;
 }
 
-SgdObjective parse_objective(const std::string& name) {
-  if (name == "bpr") return SgdObjective::bpr;
-  if (name == "warp") return SgdObjective::warp;
-  throw ConfigError("objective must be \"bpr\" or \"warp\", got \"" + name + "\"");
-}
-
 // What is learned of one side, on the device: factors, and where it has features their embeddings.
 struct TrainedSide {
   DeviceArray factors;
@@ -130,25 +125,14 @@ struct TrainedSide {
 
 // The parts of `initial` and of the result: of users and items the factors, of items the bias, and then the factors of
 // the features of both and their bias, None where there are no features.
-py::tuple fit_sgd(const CsrArrays& interactions, std::int64_t n_factors, const std::string& objective, bool adagrad,
-                  bool linear_decay, float learning_rate, float regularization, std::int64_t n_epochs,
-                  std::int64_t n_negatives, float popularity_power, bool reject_positives,
+py::tuple fit_sgd(const CsrArrays& interactions, std::int64_t n_factors, const py::dict& steps,
                   const std::optional<CsrArrays>& user_features, const std::optional<CsrArrays>& item_features,
-                  std::uint64_t random_state, const std::optional<py::tuple>& initial, const py::object& callback,
-                  bool wants_factors, const Place& place) {
+                  const std::optional<py::tuple>& initial, const py::object& callback, bool wants_factors,
+                  const Place& place) {
   const CsrView view = csr_view(interactions, "interactions");
   if (n_factors < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(n_factors));
-  const SgdOptions options{.objective = parse_objective(objective),
-                           .adagrad = adagrad,
-                           .linear_decay = linear_decay,
-                           .learning_rate = learning_rate,
-                           .regularization = regularization,
-                           .n_epochs = n_epochs,
-                           .n_negatives = n_negatives,
-                           .popularity_power = popularity_power,
-                           .reject_positives = reject_positives,
-                           .seed = random_state,
-                           .warm_start = initial.has_value()};
+  SgdOptions options = sgd_options(steps);
+  options.warm_start = initial.has_value();
   const DeviceGuard guard(place.first);
   const cuda::Stream stream = stream_of(place.second);
   cuda::require_memory("what BPR and WARP learn", TrainedSide::bytes(view.rows(), n_factors, user_features) +
@@ -185,11 +169,9 @@ void bind_training(py::module_& module) {
              py::arg("n_iterations"), py::arg("solver"), py::arg("n_cg_steps"), py::arg("block_size"), py::arg("start"),
              py::arg("tolerance"), py::arg("random_state"), py::arg("callback"), py::arg("compute_loss"),
              py::arg("mixed_precision"), py::arg("into"), py::arg("place"));
-  module.def("sgd", &fit_sgd, py::arg("interactions"), py::arg("n_factors"), py::kw_only(), py::arg("objective"),
-             py::arg("adagrad"), py::arg("linear_decay"), py::arg("learning_rate"), py::arg("regularization"),
-             py::arg("n_epochs"), py::arg("n_negatives"), py::arg("popularity_power"), py::arg("reject_positives"),
-             py::arg("user_features"), py::arg("item_features"), py::arg("random_state"), py::arg("initial"),
-             py::arg("callback"), py::arg("wants_factors"), py::arg("place"));
+  module.def("sgd", &fit_sgd, py::arg("interactions"), py::arg("n_factors"), py::kw_only(), py::arg("steps"),
+             py::arg("user_features"), py::arg("item_features"), py::arg("initial"), py::arg("callback"),
+             py::arg("wants_factors"), py::arg("place"));
 }
 
 }  // namespace recsys::bindings
