@@ -6,7 +6,7 @@
 
 #include "cuda/als.hpp"
 #include "cuda/als_objective.cuh"
-#include "cuda/als_sides.cuh"
+#include "cuda/exact_sweep.cuh"
 #include "recsys/random.hpp"
 #include "recsys/sparse.hpp"
 
@@ -25,7 +25,8 @@ class AlsRun {
         weights_{1.0F - options.unobserved_weight, options.alpha, 1.0F, options.alpha},
         users_("user", interactions, user_factors, options),
         items_("item", transposed, item_factors, options),
-        host_{user_factors, item_factors} {
+        host_{user_factors, item_factors},
+        lane_(tuning.staging_bytes) {
     const auto room = static_cast<std::int64_t>(tuning.memory_share * static_cast<double>(free_memory()));
     const std::int64_t both = 4 * f_ * (users_.factors.n + items_.factors.n);
     if (!user_factors.on_device) {
@@ -34,10 +35,12 @@ class AlsRun {
       } else {
         pinned_users_ = PinnedMemory(user_factors.data, bytes_of(user_factors));
         pinned_items_ = PinnedMemory(item_factors.data, bytes_of(item_factors));
+        users_.factors.pinned = pinned_users_.is_pinned();
+        items_.factors.pinned = pinned_items_.is_pinned();
       }
     }
-    const AlsPlan plan = plan_als(interactions, transposed, users_.factors, items_.factors, solver, options.block_size,
-                                  room - (copies_.empty() ? 0 : both));
+    const AlsPlan plan = plan_als(interactions, transposed, users_.factors, items_.factors,
+                                  {solver, options.block_size, mixed_}, room - (copies_.empty() ? 0 : both));
     users_.plan = plan.users;
     items_.plan = plan.items;
     users_.given_tile = plan.items.tile;
@@ -60,18 +63,18 @@ class AlsRun {
   // The objective by the identity sum_{all u,i} (x_u . y_i)^2 = <X^T X, Y^T Y>, corrected for the stored cells.
   double objective() {
     double loss = 0;
-    FactorTiles tiles(items_.factors, items_.given_tile, nullptr, stream_);
+    FactorTiles tiles(items_.factors, items_.given_tile, nullptr, lane_, stream_);
     for (std::size_t b = 0; b < users_.plan.batches.size(); ++b) {
       const RowBatch batch(users_, b, tiles, 0.0F, keeps_, stream_);
       const LoadedRows x(users_.factors, batch.rows(), true, stream_);
       DeviceBuffer<double> losses(batch.rows().size(), stream_);
-      for (std::int64_t t = 0; t < tiles.n(); ++t) {
+      tiles.for_each([&](std::int64_t t, const float* factors) {
         const RowBlock& block = batch.block(t);
-        launch_stored_loss({block.indptr.data(), block.columns.data(), block.values.data(), batch.rows().size(),
-                            x.data(), tiles.load(t), static_cast<std::int32_t>(f_), options_.alpha,
-                            options_.unobserved_weight, t == 0, losses.data()},
-                           stream_);
-      }
+        launch_stored_loss(
+            {block.indptr.data(), block.columns.data(), block.values.data(), batch.rows().size(), x.data(), factors,
+             static_cast<std::int32_t>(f_), options_.alpha, options_.unobserved_weight, t == 0, losses.data()},
+            stream_);
+      });
       for (const double part : download(losses, stream_)) loss += part;
     }
     const std::vector<double> xtx = download(users_.gram, stream_);
@@ -146,10 +149,10 @@ class AlsRun {
   }
 
   void multiply(AlsSide& side) {
-    FactorTiles tiles(side.factors, side.given_tile, nullptr, stream_);
-    for (std::int64_t t = 0; t < tiles.n(); ++t) {
-      add_gram(tiles.load(t), tiles.range(t).size(), f_, t > 0, side.gram.data(), stream_);
-    }
+    FactorTiles tiles(side.factors, side.given_tile, nullptr, lane_, stream_);
+    tiles.for_each([&](std::int64_t t, const float* factors) {
+      add_gram(factors, tiles.range(t).size(), f_, t > 0, side.gram.data(), stream_);
+    });
   }
 
   double penalty(AlsSide& side, const std::vector<double>& gram) {
@@ -178,38 +181,12 @@ class AlsRun {
   void sweep_exactly(AlsSide& solved, const AlsSide& given) {
     make_prior_on_device(given.gram.data(), f_, options_.unobserved_weight,
                          solved.lambdas.own.empty() ? options_.regularization : 0.0F, prior_.data(), stream_);
-    FactorTiles tiles(given.factors, given.given_tile, nullptr, stream_);
+    FactorTiles tiles(given.factors, given.given_tile, nullptr, lane_, stream_);
     failed_.set_bytes(0x7F, stream_);
     for (std::size_t b = 0; b < solved.plan.batches.size(); ++b) {
       const RowBatch batch(solved, b, tiles, 0.0F, keeps_, stream_);
       const LoadedRows x(solved.factors, batch.rows(), false, stream_);
-      const std::int64_t system = tiles.n() > 1 ? SystemShape::matrix_floats(static_cast<int>(f_)) : 0;
-      const DeviceBuffer<float> systems(batch.rows().size() * system, stream_);
-      for (std::int64_t t = 0; t < tiles.n(); ++t) {
-        const RowBlock& block = batch.block(t);
-        launch_solve_rows({.indptr = block.indptr.data(),
-                           .columns = block.columns.data(),
-                           .values = block.values.data(),
-                           .order = block.order.data(),
-                           .factors = tiles.load(t),
-                           .stride = f_,
-                           .f = static_cast<std::int32_t>(f_),
-                           .prior = prior_.data(),
-                           .ridge_matrix = nullptr,
-                           .prior_stride = f_,
-                           .ridges = batch.ridges(),
-                           .right_side = nullptr,
-                           .offset = nullptr,
-                           .scores = nullptr,
-                           .weights = weights_,
-                           .systems = systems.data(),
-                           .begins = t == 0,
-                           .ends = t + 1 == tiles.n(),
-                           .out = x.data(),
-                           .failed = failed_.data(),
-                           .first_row = batch.rows().first},
-                          block.order.size(), mixed_ && tiles.n() == 1, stream_);
-      }
+      ExactBatch(batch, tiles, f_, prior_.data(), weights_, x.data(), failed_.data(), stream_).solve(mixed_);
       x.store(stream_);
     }
     const std::int32_t failed = download(failed_, stream_)[0];
@@ -229,7 +206,7 @@ class AlsRun {
                      "s share, the other side's Gram matrix plus regularization,");
     }
     const DeviceWhitening whitening(*on_host, !solved.lambdas.own.empty(), stream_);
-    FactorTiles tiles(given.factors, given.given_tile, &whitening, stream_);
+    FactorTiles tiles(given.factors, given.given_tile, &whitening, lane_, stream_);
     for (std::size_t b = 0; b < solved.plan.batches.size(); ++b) {
       const RowBatch batch(solved, b, tiles, static_cast<float>(lambda), keeps_, stream_);
       const LoadedRows x(solved.factors, batch.rows(), true, stream_);
@@ -237,14 +214,16 @@ class AlsRun {
       const DeviceBuffer<float> inside(n * f_, stream_);
       whitening.enter(x.data(), n, inside.data(), stream_);
       if (solver_ == AlsSolver::subspace) {
-        subspace_on_device(batch.block(0), tiles.load(0), n, f_, whitening, batch.ridges(), weights_,
-                           options_.block_size, inside.data(), stream_);
+        tiles.for_each([&](std::int64_t, const float* z) {  // all in one
+          subspace_on_device(batch.block(0), z, n, f_, whitening, batch.ridges(), weights_, options_.block_size,
+                             inside.data(), stream_);
+        });
       } else {
         const auto add_entries = [&](bool of_residual, const float* in, float* out) {
-          for (std::int64_t t = 0; t < tiles.n(); ++t) {
+          tiles.for_each([&](std::int64_t t, const float* z) {
             const RowBlock& block = batch.block(t);
-            add_cg_entries(block, block.n_long, tiles.load(t), f_, weights_, of_residual, in, out, stream_);
-          }
+            add_cg_entries(block, block.n_long, z, f_, weights_, of_residual, in, out, stream_);
+          });
         };
         cg_on_device(whitening, n, f_, batch.ridges(), options_.n_cg_steps, inside.data(), add_entries, stream_);
       }
@@ -270,6 +249,7 @@ class AlsRun {
   AlsSide users_;
   AlsSide items_;
   FactorRows host_[2];  // the caller's
+  UploadLane lane_;
   bool keeps_ = false;
   DeviceBuffer<float> prior_;
   DeviceBuffer<std::int32_t> failed_;

@@ -7,8 +7,9 @@
 //
 // Memory.  What is free is asked for.  Where it suffices, everything lies on the device: interactions twice, both
 // factor matrices and, but for cholesky, one of them whitened and up to 4 f floats a row.  Else interactions go through
-// the device in batches of rows, and the factors of a host in tiles; sums then run in another order again.  Beside that
-// 4 f^2 floats of Gram matrices and their partial sums (64 MiB at most).
+// the device in batches of rows, and the factors of a host in tiles, of which one is copied while the other is read;
+// sums then run in another order again.  Beside that 4 f^2 floats of Gram matrices and their partial sums (64 MiB at
+// most).
 #pragma once
 
 #include <cstdint>
@@ -21,9 +22,9 @@
 namespace recsys::cuda {
 
 struct AlsTuning {
-  // Whether cholesky sums on tensor cores and refines (solve_rows.cuh), where the factors given are not cut into tiles.
-  bool mixed_precision = false;
-  double memory_share = 0.8;  // of what is free
+  bool mixed_precision = false;           // whether cholesky sums on tensor cores and refines (solve_rows.cuh)
+  double memory_share = 0.8;              // of what is free
+  std::int64_t staging_bytes = 16 << 20;  // of each of two pinned pieces of the host, where factors cannot be pinned
 };
 
 // user_factors [n_users, f] and item_factors [n_items, f], both on the device or both on the host.  On the device they
@@ -35,11 +36,19 @@ void als(const CsrView& interactions, const AlsOptions& options, MatrixView<floa
          MatrixView<float> item_factors, bool factors_on_device, const AlsMonitor& monitor, Stream stream,
          const AlsTuning& tuning = {});
 
-// factors [n_items, f] and, unless null, prior [f, f] and item_offset [n_items] lie on the device, as does out
-// [n_rows, f]; a null prior stands for Y^T Y + ridge I.  The histories go through the device in batches that fit
+// What the systems of solve_rows are made of, beside the entries.  Arrays on the device, but for the ridges.
+struct RowTerms {
+  const float* prior = nullptr;  // P [f, f]; null: gram_weight Y^T Y + ridge I
+  float gram_weight = 1.0F;
+  float ridge = 0.0F;
+  std::span<const float> ridges = {};  // lambda [n_rows], on the host; empty: zeros
+  RowWeights weights = {};
+  const float* item_offset = nullptr;  // o [n_items]; null: zeros
+};
+
+// factors [n_items, f] and out [n_rows, f] lie on the device.  The histories go through it in batches that fit
 // memory_share of what is free.  Waits for the stream.
-void solve_rows(const CsrView& histories, MatrixView<const float> factors, const float* prior, float ridge,
-                const RowWeights& weights, const float* item_offset, MatrixView<float> out, Stream stream,
-                double memory_share = 0.8);
+void solve_rows(const CsrView& histories, MatrixView<const float> factors, const RowTerms& terms, MatrixView<float> out,
+                Stream stream, double memory_share = 0.8);
 
 }  // namespace recsys::cuda

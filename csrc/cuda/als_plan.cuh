@@ -6,6 +6,7 @@
 
 #include "cuda/conjugate_gradients.cuh"
 #include "cuda/factor_rows.cuh"
+#include "cuda/refined_rows.cuh"
 #include "cuda/subspace.cuh"
 #include "recsys/als.hpp"
 
@@ -22,27 +23,37 @@ struct AlsPlan {
   bool keeps_interactions;
 };
 
+// How rows are solved, as far as it takes memory.
+struct AlsWay {
+  AlsSolver solver;
+  std::int64_t block_size;  // of subspace
+  bool mixed;               // of cholesky
+};
+
 namespace detail {
 
 class HalfSizes {
  public:
-  HalfSizes(const CsrView& solved, const FactorRows& out, const FactorRows& given, AlsSolver solver,
-            std::int64_t block_size, std::int64_t room, const std::string& name)
-      : solved_(solved), out_(out), given_(given), solver_(solver), block_size_(block_size), name_(name) {
-    const std::int64_t a_row = given_row();
+  HalfSizes(const CsrView& solved, const FactorRows& out, const FactorRows& given, const AlsWay& way, std::int64_t room,
+            const std::string& name)
+      : solved_(solved), out_(out), given_(given), way_(way), name_(name) {
     tile = given.n;
-    if (a_row > 0 && tile * a_row > room / 2) {
+    if (tile_bytes() > room / 2) {
+      const std::int64_t a_row = given_row(given.on_device ? 0 : 2);
       tile = room / 2 / a_row;
       if (tile < 1) throw_too_little_memory("a row of factors", 2 * a_row, room);
-      if (solver == AlsSolver::subspace) {
-        throw DeviceError("solver \"subspace\" needs all factors on the device, " + std::to_string(given.n * a_row) +
+      if (way.solver == AlsSolver::subspace) {
+        throw DeviceError("solver \"subspace\" needs all factors on the device, " +
+                          std::to_string(given.n * given_row(given.on_device ? 0 : 1)) +
                           " bytes for a half-sweep, and " + std::to_string(room / 2) +
                           " can be used; take solver \"cg\", which works tile by tile");
       }
     }
   }
 
-  [[nodiscard]] std::int64_t tile_bytes() const { return tile * given_row(); }
+  [[nodiscard]] std::int64_t tile_bytes() const {
+    return tile == 0 ? 0 : tile * given_row(FactorTiles::n_places(given_, tile));
+  }
   [[nodiscard]] std::int64_t n_tiles() const { return divide_up(given_.n, std::max<std::int64_t>(tile, 1)); }
   [[nodiscard]] std::int64_t kept_bytes() const {
     return RowBlock::a_row * solved_.rows() + RowBlock::an_entry * solved_.nnz();
@@ -54,12 +65,13 @@ class HalfSizes {
       a_row += RowBlock::a_row * n_tiles();
       an_entry += RowBlock::an_entry;
     }
-    if (solver_ == AlsSolver::cholesky && n_tiles() > 1) {
+    if (way_.solver == AlsSolver::cholesky && n_tiles() > 1) {
       a_row += 4 * SystemShape::matrix_floats(static_cast<int>(out_.f));
-    } else if (solver_ == AlsSolver::cg) {
+      if (way_.mixed) a_row += refined_row_bytes(out_.f);
+    } else if (way_.solver == AlsSolver::cg) {
       a_row += 4 * out_.f + cg_row_bytes(out_.f);
-    } else if (solver_ == AlsSolver::subspace) {
-      a_row += 4 * out_.f + subspace_row_bytes(out_.f, block_size_);
+    } else if (way_.solver == AlsSolver::subspace) {
+      a_row += 4 * out_.f + subspace_row_bytes(out_.f, way_.block_size);
       an_entry += subspace_entry_bytes;
     }
     return {tile, cut_rows(solved_, a_row, an_entry, room - tile_bytes(), name_)};
@@ -68,16 +80,15 @@ class HalfSizes {
   std::int64_t tile;
 
  private:
-  // A copy of a row given, and its whitened copy.
-  [[nodiscard]] std::int64_t given_row() const {
-    return (given_.on_device ? 0 : 4 * given_.f) + (solver_ == AlsSolver::cholesky ? 0 : 4 * given_.f);
+  // So many copies of a row given, and its whitened copy.
+  [[nodiscard]] std::int64_t given_row(std::int64_t n_copies) const {
+    return 4 * given_.f * (n_copies + (way_.solver == AlsSolver::cholesky ? 0 : 1));
   }
 
   CsrView solved_;
   FactorRows out_;
   FactorRows given_;
-  AlsSolver solver_;
-  std::int64_t block_size_;
+  AlsWay way_;
   std::string name_;
 };
 
@@ -89,12 +100,12 @@ class HalfSizes {
 }
 
 inline AlsPlan plan_als(const CsrView& interactions, const CsrView& transposed, const FactorRows& users,
-                        const FactorRows& items, AlsSolver solver, std::int64_t block_size, std::int64_t room) {
+                        const FactorRows& items, const AlsWay& way, std::int64_t room) {
   const std::int64_t fixed = als_fixed_bytes(std::max(users.n, items.n), users.f);
   if (fixed > room) throw_too_little_memory("the Gram matrices of ALS", fixed, room);
   room -= fixed;
-  const detail::HalfSizes of_users(interactions, users, items, solver, block_size, room, "user");
-  const detail::HalfSizes of_items(transposed, items, users, solver, block_size, room, "item");
+  const detail::HalfSizes of_users(interactions, users, items, way, room, "user");
+  const detail::HalfSizes of_items(transposed, items, users, way, room, "item");
   const std::int64_t kept = of_users.kept_bytes() + of_items.kept_bytes();
   const bool keeps = of_users.n_tiles() <= 1 && of_items.n_tiles() <= 1 &&
                      kept <= (room - std::max(of_users.tile_bytes(), of_items.tile_bytes())) / 2;

@@ -7,25 +7,30 @@
 
 namespace recsys::cuda {
 
-void solve_rows(const CsrView& histories, MatrixView<const float> factors, const float* prior, float ridge,
-                const RowWeights& weights, const float* item_offset, MatrixView<float> out, Stream stream,
-                double memory_share) {
+void solve_rows(const CsrView& histories, MatrixView<const float> factors, const RowTerms& terms, MatrixView<float> out,
+                Stream stream, double memory_share) {
   const std::int64_t f = factors.cols();
   if (f < 1) throw ShapeError("item_factors must have at least one column, got 0");
   if (histories.cols != factors.rows()) {
     throw ShapeError("histories must have one column for each row of item_factors, got " +
                      std::to_string(histories.cols) + " columns and " + std::to_string(factors.rows()) + " rows");
   }
+  if (!terms.ridges.empty() && std::ssize(terms.ridges) != histories.rows()) {
+    throw ShapeError("ridge must have one entry for each of the " + std::to_string(histories.rows()) +
+                     " rows of histories, got " + std::to_string(terms.ridges.size()));
+  }
+  check_finite(terms.ridges, "ridge");
   (void)detail::resolve_solver_for_device(AlsSolver::cholesky, f, 0);
   check_structure(histories, "histories");
   check_finite(histories, "histories");
+  const float* prior = terms.prior;
   DeviceBuffer<float> computed_prior;
   if (prior == nullptr) {
     require_memory("the Gram matrix of item_factors", GramChunks(factors.rows(), f).bytes(f) + 12 * f * f);
     const DeviceBuffer<double> gram(f * f, stream);
     computed_prior = DeviceBuffer<float>(f * f, stream);
     add_gram(factors.data(), factors.rows(), f, false, gram.data(), stream);
-    make_prior_on_device(gram.data(), f, 1.0F, ridge, computed_prior.data(), stream);
+    make_prior_on_device(gram.data(), f, terms.gram_weight, terms.ridge, computed_prior.data(), stream);
     prior = computed_prior.data();
   }
   if (out.size() > 0) {
@@ -35,8 +40,13 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, const
   DeviceBuffer<std::int32_t> failed(1, stream);
   failed.set_bytes(0x7F, stream);
   const auto room = static_cast<std::int64_t>(memory_share * static_cast<double>(free_memory()));
-  for (const Range& rows : cut_rows(histories, RowBlock::a_row + 8, RowBlock::an_entry, room, "row")) {
+  for (const Range& rows : cut_rows(histories, RowBlock::a_row + 12, RowBlock::an_entry, room, "row")) {
     const RowBlock block(histories, rows, {0, histories.cols}, stream);
+    const std::span<const float> own =
+        terms.ridges.empty()
+            ? terms.ridges
+            : terms.ridges.subspan(static_cast<std::size_t>(rows.first), static_cast<std::size_t>(rows.size()));
+    const DeviceBuffer<float> ridges = cuda::upload(own.data(), std::ssize(own), stream);
     launch_solve_rows({.indptr = block.indptr.data(),
                        .columns = block.columns.data(),
                        .values = block.values.data(),
@@ -47,11 +57,11 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, const
                        .prior = prior,
                        .ridge_matrix = nullptr,
                        .prior_stride = f,
-                       .ridges = nullptr,
+                       .ridges = ridges.data(),
                        .right_side = nullptr,
-                       .offset = item_offset,
+                       .offset = terms.item_offset,
                        .scores = nullptr,
-                       .weights = weights,
+                       .weights = terms.weights,
                        .systems = nullptr,
                        .begins = true,
                        .ends = true,
@@ -64,7 +74,7 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, const
   if (lowest == 0x7F7F7F7F) return;
   throw DataError("the system of row " + std::to_string(lowest) +
                   " of histories must be positive definite in float32, but a pivot is not; raise the regularization "
-                  "(the diagonal of prior)");
+                  "(the diagonal of prior, or ridge)");
 }
 
 }  // namespace recsys::cuda

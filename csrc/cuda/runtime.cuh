@@ -124,28 +124,6 @@ class DeviceBuffer {
   bool scratch_ = false;
 };
 
-// Memory of the host that the device copies from and to at full speed while this lives.  Where it cannot be pinned, as
-// where it is mapped read-only, copies are slower and nothing else changes.
-class PinnedMemory {
- public:
-  PinnedMemory() = default;
-  PinnedMemory(void* data, std::size_t bytes) {
-    if (bytes > 0 && cudaHostRegister(data, bytes, cudaHostRegisterDefault) == cudaSuccess) data_ = data;
-    (void)cudaGetLastError();
-  }
-  PinnedMemory(PinnedMemory&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
-  PinnedMemory& operator=(PinnedMemory&& other) noexcept {
-    std::swap(data_, other.data_);
-    return *this;
-  }
-  ~PinnedMemory() {
-    if (data_ != nullptr) (void)cudaHostUnregister(data_);
-  }
-
- private:
-  void* data_ = nullptr;
-};
-
 template <typename T>
 [[nodiscard]] DeviceBuffer<T> upload(const T* from, std::int64_t size, Stream stream) {
   DeviceBuffer<T> buffer(size, stream);

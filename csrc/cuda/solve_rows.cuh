@@ -3,7 +3,7 @@
 //   (P + lambda R + sum_k w_k y_k y_k^T) x = b + sum_k t_k y_k,   w_k = c0 + c1 r_k,  t_k = t0 + t1 r_k - o_k - w_k s_k
 //
 // The entries may come in several launches, where the factors lie on the device tile by tile: the system is then kept
-// in device memory in between.
+// in device memory in between, and refined as refined_rows.cuh says.
 //
 // Mixed precision.  The sum of w_k y_k y_k^T is most of the work.  On tensor cores its operands are rounded to 11 bits
 // and the solution is off in proportion; it is refined by residuals in float32 of the exact system, 2 n f + f^2 a time,
@@ -77,6 +77,11 @@ __device__ inline void begin_system(const SolveArguments& a, const RowTask& task
       system.entry(t, i / 4, i % 4) = value;
     }
   }
+}
+
+__device__ inline void keep_system(const SolveArguments& a, std::int64_t row, const RowSystem& system) {
+  const int size = 16 * system.n_tiles;
+  for (int i = thread_index(); i < size; i += n_threads()) a.systems[row * size + i] = system.matrix[i];
 }
 
 // Weights and targets of the panel's entries.
@@ -160,10 +165,18 @@ __device__ inline float length_of(const float* vector, int n) {
   return sqrtf(warp_sum(sum));
 }
 
+inline constexpr int most_corrections = 3;
+
+// Whether a solution of `length` is that of the exact system, by its last correction and the one before.
+__device__ inline bool is_refined(float correction, float before, float length) {
+  constexpr float tolerance = 1e-6F;
+  // What is left is to this correction as it was to the one before.  Written so that a NaN is not refined.
+  const bool falls = correction <= 0.5F * before && correction * correction <= tolerance * length * before;
+  return falls || correction == 0.0F;
+}
+
 // Corrects the solution of the factorized, rounded system; returns whether it has become that of the exact one.
 __device__ inline bool refine(const SolveArguments& a, const RowTask& task, const RowSystem& system) {
-  constexpr int most_corrections = 3;
-  constexpr float tolerance = 1e-6F;
   float* const x = system.right;  // the panels are done with
   for (int c = thread_index(); c < a.f; c += n_threads()) x[c] = system.solution()[c];
   __syncthreads();
@@ -178,9 +191,7 @@ __device__ inline bool refine(const SolveArguments& a, const RowTask& task, cons
     __syncthreads();
     for (int c = thread_index(); c < a.f; c += n_threads()) x[c] += system.solution()[c];
     __syncthreads();
-    // What is left is to this correction as it was to the one before.  Written so that a NaN is not refined.
-    refined = correction <= 0.5F * before && correction * correction <= tolerance * length * before;
-    refined = refined || correction == 0.0F;
+    refined = is_refined(correction, before, length);
     before = correction;
   }
   for (int c = thread_index(); c < a.f; c += n_threads()) system.solution()[c] = x[c];
@@ -207,11 +218,7 @@ __global__ void __launch_bounds__(256, 4) solve_rows_kernel(SolveArguments a) {
   if (!solved) {
     begin_system(a, task, system);
     add_entries<false>(a, task, system);
-    if (!a.ends) {
-      const int size = 16 * system.n_tiles;
-      for (int i = thread_index(); i < size; i += n_threads()) a.systems[row * size + i] = system.matrix[i];
-      return;
-    }
+    if (!a.ends) return keep_system(a, row, system);
     if (!system.factorize()) {
       if (thread_index() == 0) atomicMin(a.failed, static_cast<std::int32_t>(a.first_row + row));
       for (int c = thread_index(); c < a.f; c += n_threads()) a.out[row * a.f + c] = 0.0F;
@@ -236,7 +243,7 @@ inline std::int64_t widest_system() {
 }  // namespace detail
 
 // Solves the rows of `order` into out; the others are not touched.  A row that fails is zeros.  `mixed` needs all
-// entries in one launch, a prior, no ridge matrix, no right side and no scores.
+// entries in one launch (else see refined_rows.cuh), a prior, no ridge matrix, no right side and no scores.
 inline void launch_solve_rows(const SolveArguments& arguments, std::int64_t n_rows, bool mixed, Stream stream) {
   if (n_rows == 0) return;
   launch("solve_rows", mixed ? solve_rows_kernel<true> : solve_rows_kernel<false>, blocks(n_rows),

@@ -6,45 +6,22 @@
 #include <string>
 #include <vector>
 
-#include "cuda/als.cuh"
+#include "cuda/exact_sweep.cuh"
 #include "tests/check.hpp"
+#include "tests/cuda_als_fit.hpp"
 #include "tests/cuda_check.hpp"
-#include "tests/cuda_interactions.hpp"
 
 namespace {
 
 using namespace recsys;
+using test::Factors;
+using test::fit;
 using test::gaussian;
 using test::Interactions;
 using test::largest_difference;
-
-enum class Place { cpu, device, device_from_host };
-
-struct Factors {
-  std::vector<float> users;
-  std::vector<float> items;
-  std::vector<double> losses;
-  bool operator==(const Factors&) const = default;
-};
-
-Factors fit(const Interactions& interactions, const AlsOptions& options, std::int64_t f, Place place,
-            const cuda::AlsTuning& tuning = {}) {
-  Factors factors;
-  factors.users.assign(static_cast<std::size_t>(interactions.n_rows * f), 99.0F);
-  factors.items.assign(static_cast<std::size_t>(interactions.n_columns * f), 99.0F);
-  const MatrixView<float> users(factors.users.data(), interactions.n_rows, f);
-  const MatrixView<float> items(factors.items.data(), interactions.n_columns, f);
-  const AlsMonitor monitor{.wants_loss = true, .after_iteration = [&](std::int64_t, double loss) {
-                             factors.losses.push_back(loss);
-                             return false;
-                           }};
-  if (place == Place::cpu) {
-    als(interactions.view(), options, users, items, monitor);
-  } else {
-    cuda::als(interactions.view(), options, users, items, place == Place::device, monitor, {}, tuning);
-  }
-  return factors;
-}
+using test::options_with;
+using test::Place;
+using test::scaled_options;
 
 void check_against_cpu(const Interactions& interactions, const AlsOptions& options, std::int64_t f) {
   const Factors want = fit(interactions, options, f, Place::cpu);
@@ -63,10 +40,6 @@ void check_against_cpu(const Interactions& interactions, const AlsOptions& optio
   }
 }
 
-AlsOptions options_with(AlsSolver solver) {
-  return {.regularization = 0.5F, .alpha = 3.0F, .n_iterations = 2, .solver = solver, .seed = 7, .n_threads = 1};
-}
-
 }  // namespace
 
 TEST(cuda_als_agrees_with_the_cpu) {
@@ -77,15 +50,6 @@ TEST(cuda_als_agrees_with_the_cpu) {
       check_against_cpu(Interactions(40, 25, 4), options, f);
     }
   }
-}
-
-// Own lambdas, and cells that are not stored weighing less.
-AlsOptions scaled_options(AlsSolver solver) {
-  AlsOptions options = options_with(solver);
-  options.regularization = 0.05F;
-  options.regularization_exponent = 0.7F;
-  options.unobserved_weight = 0.3F;
-  return options;
 }
 
 TEST(cuda_als_scales_the_regularization_and_weighs_what_is_not_stored) {
@@ -225,66 +189,6 @@ TEST(cuda_als_refuses_what_the_cpu_refuses) {
   Interactions negative(4, 4, 1);
   negative.values[0] = -1.0F;
   CHECK_THROWS((void)fit(negative, options_with(AlsSolver::cg), 3, Place::device), DataError, "interactions");
-}
-
-TEST(cuda_als_gives_the_same_answer_in_any_memory) {
-  const Interactions interactions(60, 45, 4);
-  for (const AlsSolver solver : {AlsSolver::cholesky, AlsSolver::cg}) {
-    for (const bool scaled : {false, true}) {
-      AlsOptions options = scaled ? scaled_options(solver) : options_with(solver);
-      options.seed = 3;
-      const std::int64_t f = 9;
-      const Factors want = fit(interactions, options, f, Place::device);
-      // Less and less: interactions leave the device, rows come in batches, factors stay on the host, and come in
-      // tiles. The emulated device fails where more is allocated than there is.
-      bool refused = false;
-      for (std::size_t bytes = 60'000; bytes > 4'000; bytes -= bytes / 4) {
-        test::with_device_limits({.free_bytes = bytes}, [&] {
-          for (const Place place : {Place::device, Place::device_from_host}) {
-            try {
-              const Factors got = fit(interactions, options, f, place);
-              CHECK(largest_difference(got.users, want.users) < 5e-5);
-              CHECK(largest_difference(got.items, want.items) < 5e-5);
-              CHECK(std::abs(got.losses.back() - want.losses.back()) < 1e-5 * want.losses.back());
-            } catch (const DeviceError& error) {
-              refused = true;
-              CHECK(std::string(error.what()).find("must fit the device's memory") != std::string::npos);
-            }
-          }
-        });
-      }
-      CHECK(refused);
-    }
-  }
-}
-
-TEST(cuda_als_is_cut_up_by_the_memory_that_is_free) {
-  const Interactions interactions(60, 45, 4);
-  const CsrMatrix transposed = transpose(interactions.view());
-  const auto plan = [&](AlsSolver solver, std::int64_t room, bool on_device) {
-    return cuda::plan_als(interactions.view(), transposed.view(), {nullptr, 60, 9, on_device},
-                          {nullptr, 45, 9, on_device}, solver, 4, room);
-  };
-  const std::int64_t fixed = cuda::als_fixed_bytes(60, 9);
-  const auto covers = [](const std::vector<cuda::Range>& ranges, std::int64_t n) {
-    std::int64_t next = 0;
-    for (const cuda::Range& range : ranges) {
-      CHECK(range.first == next && range.last > range.first);
-      next = range.last;
-    }
-    CHECK(next == n);
-  };
-  for (const AlsSolver solver : {AlsSolver::cholesky, AlsSolver::cg}) {
-    const cuda::AlsPlan roomy = plan(solver, fixed + 100'000, true);
-    CHECK(roomy.keeps_interactions && roomy.users.tile == 45 && roomy.users.batches.size() == 1);
-    const cuda::AlsPlan tight = plan(solver, fixed + 3'000, false);
-    CHECK(!tight.keeps_interactions && tight.users.tile < 45 && tight.users.batches.size() > 1);
-    covers(tight.users.batches, 60);
-    covers(tight.items.batches, 45);
-    CHECK_THROWS((void)plan(solver, fixed + 100, false), DeviceError, "must fit the device's memory");
-    CHECK_THROWS((void)plan(solver, fixed - 1, false), DeviceError, "the Gram matrices of ALS");
-  }
-  CHECK_THROWS((void)plan(AlsSolver::subspace, fixed + 3'000, false), DeviceError, "take solver \"cg\"");
 }
 
 TEST(cuda_als_in_mixed_precision_reaches_float32) {

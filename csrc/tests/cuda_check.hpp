@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include "cuda/streams.cuh"
 #include "tests/simt/simt.hpp"
 
 namespace recsys::test {
@@ -26,6 +27,18 @@ void with_device_limits(simt::DeviceLimits limits, Check&& check) {
   const Restore restore{simt::device_limits()};
   simt::device_limits() = limits;
   check();
+}
+
+// Calls check(stream) with kernels, copies beside them, and both as late as they may be.
+template <typename Check>
+void on_late_streams(Check&& check) {
+  for (const auto& [kernels, copies] : {std::pair{true, false}, std::pair{false, true}, std::pair{true, true}}) {
+    simt::late_streams() = kernels;
+    const cuda::OwnedStream stream;
+    simt::late_streams() = copies;
+    check(stream.get());
+    simt::late_streams() = false;
+  }
 }
 
 template <typename... Params>

@@ -5,7 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "cuda/fold_in.cuh"
+#include "cuda/als.hpp"
+#include "cuda/row_block.cuh"
+#include "cuda/solve_rows.cuh"
+#include "recsys/solve_rows.hpp"
 #include "tests/check.hpp"
 #include "tests/cuda_check.hpp"
 #include "tests/cuda_interactions.hpp"
@@ -98,8 +101,8 @@ TEST(cuda_solve_rows_agrees_with_float64) {
     const std::vector<float> offset = gaussian(5, 60);
     const RowWeights weights{0.5F, 2.0F, 1.0F, 3.0F};
     std::vector<float> out(static_cast<std::size_t>(6 * f), 99.0F);
-    cuda::solve_rows(histories.view(), {factors.data(), 60, f}, prior.data(), 0, weights, offset.data(),
-                     {out.data(), 6, f}, {});
+    cuda::solve_rows(histories.view(), {factors.data(), 60, f},
+                     {.prior = prior.data(), .weights = weights, .item_offset = offset.data()}, {out.data(), 6, f}, {});
     for (std::int64_t row = 0; row < 6; ++row) {
       const std::vector<double> want = solve_plainly(histories.view(), row, factors, prior, f, weights, offset);
       for (std::int64_t c = 0; c < f; ++c) {
@@ -119,8 +122,8 @@ TEST(cuda_solve_rows_names_the_singular_row) {
   const std::vector<float> factors(30 * 4, 1.0F);  // all parallel
   std::vector<float> prior(16, 0.0F);
   std::vector<float> out(5 * 4);
-  CHECK_THROWS(cuda::solve_rows(histories.view(), {factors.data(), 30, 4}, prior.data(), 0, {1.0F, 0.0F, 0.0F, 1.0F},
-                                nullptr, {out.data(), 5, 4}, {}),
+  CHECK_THROWS(cuda::solve_rows(histories.view(), {factors.data(), 30, 4},
+                                {.prior = prior.data(), .weights = {1.0F, 0.0F, 0.0F, 1.0F}}, {out.data(), 5, 4}, {}),
                DataError, "the system of row 0 of histories");
 }
 
@@ -237,16 +240,35 @@ TEST(cuda_tf32_products_round_as_tensor_cores_do) {
 TEST(cuda_solve_rows_takes_histories_in_batches) {
   const Interactions histories(50, 60, 3);
   const std::vector<float> factors = gaussian(8, 60 * 5);
+  std::vector<float> ridges(50);
+  for (std::size_t row = 0; row < ridges.size(); ++row) ridges[row] = 0.1F * static_cast<float>(row);
   const auto solve = [&] {
     std::vector<float> out(50 * 5, 99.0F);
-    cuda::solve_rows(histories.view(), {factors.data(), 60, 5}, nullptr, 0.5F, {0.0F, 2.0F, 1.0F, 2.0F}, nullptr,
+    cuda::solve_rows(histories.view(), {factors.data(), 60, 5},
+                     {.gram_weight = 0.25F, .ridge = 0.5F, .ridges = ridges, .weights = {0.0F, 2.0F, 1.0F, 2.0F}},
                      {out.data(), 50, 5}, {});
     return out;
   };
   const std::vector<float> want = solve();
+  std::vector<float> prior(25);
+  gram({factors.data(), 60, 5}, {prior.data(), 5, 5}, 1);
+  for (float& entry : prior) entry *= 0.25F;
+  const std::vector<float> no_offset(60, 0.0F);
+  for (std::int64_t row = 0; row < 50; ++row) {
+    if (row == 1) continue;
+    std::vector<float> own = prior;
+    for (std::size_t i = 0; i < 25; i += 6) own[i] += 0.5F + ridges[static_cast<std::size_t>(row)];
+    const std::vector<double> exact =
+        solve_plainly(histories.view(), row, factors, own, 5, {0.0F, 2.0F, 1.0F, 2.0F}, no_offset);
+    for (std::size_t c = 0; c < 5; ++c) {
+      CHECK(std::abs(static_cast<double>(want[static_cast<std::size_t>(row) * 5 + c]) - exact[c]) < 1e-5);
+    }
+  }
   const int before = test::launches_of(cuda::solve_rows_kernel<false>);
   test::with_device_limits({.free_bytes = 3'000}, [&] { CHECK(solve() == want); });
   CHECK(test::launches_of(cuda::solve_rows_kernel<false>) > before + 2);
   test::with_device_limits({.free_bytes = 300},
                            [&] { CHECK_THROWS((void)solve(), DeviceError, "must fit the device's memory"); });
+  ridges.pop_back();
+  CHECK_THROWS((void)solve(), ShapeError, "ridge must have one entry for each of the 50 rows");
 }

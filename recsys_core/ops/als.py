@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from recsys_core import _core
-from recsys_core.errors import DataError, ShapeError
+from recsys_core.errors import ConfigError, DataError, ShapeError
 from recsys_core.ops import _validate, cuda_als
 from recsys_core.ops.cuda_arrays import without_factors
 from recsys_core.ops.cuda_devices import chosen_device
@@ -62,6 +62,7 @@ def als(
     solver: Literal["auto", "cholesky", "cg", "subspace"] = "auto",
     n_cg_steps: int = 2,
     block_size: int = 32,
+    precision: Literal["float32", "mixed"] = "float32",
     start: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     tolerance: float = 0.0,
     validate: Callable[[FloatArray, FloatArray], float | None] | None = None,
@@ -111,6 +112,9 @@ def als(
         At least 1.
     block_size
         Coordinates a block of "subspace", at least 1.
+    precision
+        "mixed", on a CUDA device only, sums the matrices of "cholesky" on tensor cores and corrects the rows; see
+        :func:`recsys_core.ops.cuda.als`.
     start
         ``(user_factors, item_factors)`` to start from, such as those of an earlier fit, float32 of the shapes returned;
         None starts at random.  Users come first, and "cholesky" solves them from the items alone.
@@ -183,7 +187,10 @@ def als(
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     factors = _make_factors((len(arrays[0]) - 1, arrays[3]), _integer(n_factors, "n_factors"), start)
     watch = None if validate is None else _BestSoFar(factors, validate, _integer(patience, "patience"), callback)
-    if chosen_device(device) is not None:
+    on_device = chosen_device(device) is not None
+    if _validate.one_of(precision, "precision", ("float32", "mixed")) == "mixed" and not on_device:
+        raise ConfigError(f'precision must be "float32" on the CPU, got {precision!r}; "mixed" is for device="cuda"')
+    if on_device:
         cuda_als.fit(
             interactions,
             n_factors,
@@ -195,6 +202,7 @@ def als(
             solver=solver,
             n_cg_steps=n_cg_steps,
             block_size=block_size,
+            precision=precision,
             start=None if start is None else factors,
             tolerance=tolerance,
             random_state=random_state,

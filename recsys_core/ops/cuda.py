@@ -19,12 +19,13 @@ from recsys_core.ops.cuda_als import als
 from recsys_core.ops.cuda_arrays import DeviceArray, Input, device_matrix, device_vector, place_of, stream_of
 from recsys_core.ops.cuda_devices import cuda_module
 from recsys_core.ops.cuda_sgd import bpr, warp
+from recsys_core.ops.row_ridges import row_ridges
 from recsys_core.types import Ranking
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from recsys_core.types import CSR
+    from recsys_core.types import CSR, FloatArray
 
 __all__ = ["DeviceArray", "ItemIndex", "als", "bpr", "fold_in", "solve_rows", "warp"]
 
@@ -168,6 +169,7 @@ def solve_rows(
     confidence: tuple[float, float],
     target: tuple[float, float],
     item_offset: Input | None = None,
+    ridge: npt.ArrayLike | None = None,
     device: str = "cuda",
     stream: int = 0,
 ) -> DeviceArray:
@@ -187,6 +189,8 @@ def solve_rows(
         :math:`(t_0, t_1)`.
     item_offset
         float32, shape (n_items,); None means zeros.
+    ridge
+        float32, shape (n_rows,), on the host: what each row adds to the diagonal of `prior`; None means zeros.
     device
         ``"cuda"`` or ``"cuda:<number>"``.
     stream
@@ -203,15 +207,22 @@ def solve_rows(
         The device cannot be used, an array lies elsewhere, or CUDA fails.
     DataError, ShapeError, DTypeError, ConfigError
         As for :func:`recsys_core.ops.solve_rows`; ConfigError also where f is too large for the device.
+
+    Notes
+    -----
+    Solutions that must not be negative are for the CPU.
     """
+    place = place_of(device, stream)
+    rows = _validate.csr_arrays(histories, "histories")
     return _solved(
-        histories,
+        rows,
         item_factors,
         prior=device_matrix(prior, "prior"),
         confidence=_validate.pair(confidence, "confidence"),
         target=_validate.pair(target, "target"),
         item_offset=None if item_offset is None else device_vector(item_offset, "item_offset"),
-        place=place_of(device, stream),
+        ridge=None if ridge is None else _validate.vector(ridge, "ridge", size=len(rows[0]) - 1),
+        place=place,
     )
 
 
@@ -220,7 +231,9 @@ def fold_in(
     item_factors: Input,
     *,
     regularization: float = 0.01,
+    regularization_exponent: float = 0.0,
     alpha: float = 1.0,
+    unobserved_weight: float = 1.0,
     device: str = "cuda",
     stream: int = 0,
 ) -> DeviceArray:
@@ -234,8 +247,12 @@ def fold_in(
         float32, shape (n_items, f); on the host or on the device.
     regularization
         lambda, at least 0, as given to :func:`als`.
+    regularization_exponent
+        nu, at least 0, as given to :func:`als`.
     alpha
         At least 0, as given to :func:`als`.
+    unobserved_weight
+        w, in [0, 1], as given to :func:`als`.
     device
         ``"cuda"`` or ``"cuda:<number>"``.
     stream
@@ -253,14 +270,24 @@ def fold_in(
     DataError, ShapeError, DTypeError, ConfigError
         As for :func:`recsys_core.ops.fold_in`; ConfigError also where f is too large for the device.
     """
+    shared = _validate.number(regularization, "regularization", minimum=0.0)
+    exponent = _validate.number(regularization_exponent, "regularization_exponent", minimum=0.0)
     slope = _validate.number(alpha, "alpha", minimum=0.0)
+    weight = _validate.unobserved_weight(unobserved_weight)
+    place = place_of(device, stream)
+    rows = _validate.csr_arrays(histories, "histories")
+    own = None
+    if exponent != 0.0:
+        own, shared = row_ridges(rows[0], rows[3], shared, exponent, weight), 0.0
     return _solved(
-        histories,
+        rows,
         item_factors,
-        ridge=_validate.number(regularization, "regularization", minimum=0.0),
-        confidence=(0.0, slope),
+        gram_weight=weight,
+        gram_ridge=shared,
+        ridge=own,
+        confidence=(1.0 - weight, slope),
         target=(1.0, slope),
-        place=place_of(device, stream),
+        place=place,
     )
 
 
@@ -271,23 +298,27 @@ def to_ranking(arrays: tuple[DeviceArray, DeviceArray]) -> Ranking:
 
 
 def _solved(
-    histories: CSR,
+    histories: _validate.CsrArrays,
     item_factors: Input,
     *,
     prior: object | None = None,
-    ridge: float = 0.0,
+    gram_weight: float = 1.0,
+    gram_ridge: float = 0.0,
+    ridge: FloatArray | None = None,
     confidence: tuple[float, float],
     target: tuple[float, float],
     item_offset: object | None = None,
     place: tuple[int, int],
 ) -> DeviceArray:
-    """Solve the rows; without `prior` the module makes it, Y^T Y and `ridge` on the diagonal, on the device."""
+    """Solve the rows; what `prior` is when not given, gram_weight Y^T Y + gram_ridge I, is made on the device."""
     return cast(
         "DeviceArray",
         cuda_module().solve_rows(
-            _validate.csr_arrays(histories, "histories"),
+            histories,
             device_matrix(item_factors, "item_factors"),
             prior=prior,
+            gram_weight=gram_weight,
+            gram_ridge=gram_ridge,
             ridge=ridge,
             confidence=confidence,
             target=target,

@@ -72,7 +72,7 @@ def als(
     precision
         "mixed" lets "cholesky" sum its matrices on tensor cores (tf32) and then corrects each row by residuals in
         float32, or solves it again where that does not converge: the result is as accurate as "float32", which sums
-        in float32 throughout.  The other solvers, and factors that come in tiles, are not changed by it.
+        in float32 throughout.  The other solvers are not changed by it.
     start
         ``(user_factors, item_factors)`` to start from, float32 of the shapes returned, on the host or on the device;
         None starts at random.
@@ -151,9 +151,9 @@ def fit(
     random_state: int,
     callback: Callable[[int, float, Any], object] | None,
     compute_loss: bool,
+    precision: str,
     device: str,
     stream: int = 0,
-    precision: str = "float32",
     into: tuple[FloatArray, FloatArray] | None = None,
 ) -> tuple[DeviceArray, DeviceArray] | None:
     """Check the settings and train; `callback` is given the factors too.

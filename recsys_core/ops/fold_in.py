@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_core import _core
-from recsys_core.errors import ConfigError
 from recsys_core.ops import _validate, cuda
 from recsys_core.ops.cuda_devices import chosen_device
+from recsys_core.ops.row_ridges import row_ridges
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -166,8 +166,7 @@ def fold_in(
     DTypeError
         `histories` is not CSR, or an array cannot be converted.
     ConfigError
-        A setting is out of range, or not to be had on `device`: a device has neither `regularization_exponent` nor
-        `unobserved_weight` here.
+        A setting is out of range, or `item_factors` too wide for `device`.
     DeviceError
         `device` cannot be used.
 
@@ -184,16 +183,20 @@ def fold_in(
     >>> fold_in(history, np.eye(3, 2), regularization=1.0, alpha=2.0)
     array([[0.75, 0.  ]], dtype=float32)
     """
+    if chosen_device(device) is not None:
+        solved = cuda.fold_in(
+            histories,
+            item_factors,
+            regularization=regularization,
+            regularization_exponent=regularization_exponent,
+            alpha=alpha,
+            unobserved_weight=unobserved_weight,
+            device=device,
+        )
+        return solved.numpy()
     ridge = _validate.number(regularization, "regularization", minimum=0.0)
     exponent = _validate.number(regularization_exponent, "regularization_exponent", minimum=0.0)
     weight = _validate.unobserved_weight(unobserved_weight)
-    if chosen_device(device) is not None:
-        if exponent != 0.0 or weight != 1.0:
-            raise ConfigError(
-                f"device: expected 'cpu' with regularization_exponent or unobserved_weight, got {device!r}."
-            )
-        solved = cuda.fold_in(histories, item_factors, regularization=regularization, alpha=alpha, device=device)
-        return solved.numpy()
     factors = _validate.matrix(item_factors, "item_factors")
     slope = _validate.number(alpha, "alpha", minimum=0.0)
     threads = _validate.integer(n_threads, "n_threads", minimum=0)
@@ -203,7 +206,7 @@ def fold_in(
         prior.flat[:: factors.shape[1] + 1] += ridge
     else:
         indptr, *_ = _validate.csr_arrays(histories, "histories")
-        ridges = ridge * (np.diff(indptr) + weight * len(factors)) ** exponent
+        ridges = row_ridges(indptr, len(factors), ridge, exponent, weight)
     return solve_rows(
         histories,
         factors,

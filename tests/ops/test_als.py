@@ -352,6 +352,7 @@ def test_errors_name_argument_and_remedy():
         ({"tolerance": -1.0}, "tolerance must be at least 0"),
         ({"n_cg_steps": 0}, "n_cg_steps must be at least 1"),
         ({"block_size": 0}, "block_size must be at least 1"),
+        ({"precision": "mixed"}, 'precision must be "float32" on the CPU'),
         ({"validate": lambda X, Y: 0.0, "patience": 0}, "patience must be at least 1"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from device_arrays import EMULATED, interactions
 
 from recsys_core import ops
-from recsys_core.errors import ConfigError, ShapeError
+from recsys_core.errors import ConfigError, DataError, ShapeError
 
 PROBLEM = ops.cuda_state().problem
 
@@ -44,10 +44,13 @@ def test_als_in_mixed_precision_is_as_good_as_in_float32() -> None:
     settings = {"regularization": 1.0, "alpha": 5.0, "n_iterations": 3, "solver": "cholesky"}
     want = ops.als(interactions(), 33, **settings)
     got = ops.cuda.als(interactions(), 33, **settings, precision="mixed")
-    for mine, theirs in zip(got, want, strict=True):
-        np.testing.assert_allclose(mine.numpy(), theirs, atol=2e-3)
-    with pytest.raises(ConfigError, match="precision must be one of float32, mixed"):
-        ops.cuda.als(interactions(), 4, precision="half")
+    on_host = ops.als(interactions(), 33, **settings, precision="mixed", device="cuda")
+    for mine, same, theirs in zip(got, on_host, want, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), same)
+        np.testing.assert_allclose(same, theirs, atol=2e-3)
+    for train in (ops.cuda.als, ops.als):
+        with pytest.raises(ConfigError, match="precision must be one of float32, mixed"):
+            train(interactions(), 4, precision="half", device="cuda")
 
 
 def test_als_takes_the_settings_of_the_cpu() -> None:
@@ -107,16 +110,38 @@ def test_what_als_refuses(settings: dict[str, object], error: type[Exception], m
             train(interactions(), 4, **settings, device="cuda")
 
 
-def test_fold_in_agrees_with_the_cpu(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"regularization": 2.0},
+        {"regularization": 2.0, "unobserved_weight": 0.1},
+        {"regularization": 0.1, "regularization_exponent": 0.8},
+        {"regularization": 0.1, "regularization_exponent": 0.8, "unobserved_weight": 0.0},
+    ],
+)
+def test_fold_in_agrees_with_the_cpu(rng: np.random.Generator, settings: dict[str, float]) -> None:
     factors = rng.normal(size=(120, 40)).astype(np.float32)
-    want = ops.fold_in(interactions(), factors, regularization=2.0, alpha=3.0)
-    got = ops.fold_in(interactions(), factors, regularization=2.0, alpha=3.0, device="cuda")
+    want = ops.fold_in(interactions(), factors, alpha=3.0, **settings)
+    got = ops.fold_in(interactions(), factors, alpha=3.0, **settings, device="cuda")
     np.testing.assert_allclose(got, want, atol=1e-4)
-    general = {"prior": np.eye(40, dtype=np.float32), "confidence": (1, 0.5), "target": (0, 1)}
-    offset = rng.normal(size=120).astype(np.float32)
-    want = ops.solve_rows(interactions(), factors, **general, item_offset=offset)
-    got = ops.cuda.solve_rows(interactions(), factors, **general, item_offset=offset).numpy()
+
+
+def test_solve_rows_agrees_with_the_cpu(rng: np.random.Generator) -> None:
+    factors = rng.normal(size=(120, 40)).astype(np.float32)
+    general = {
+        "prior": np.eye(40, dtype=np.float32),
+        "confidence": (1, 0.5),
+        "target": (0, 1),
+        "item_offset": rng.normal(size=120).astype(np.float32),
+        "ridge": rng.uniform(0, 9, size=interactions().shape[0]).astype(np.float32),
+    }
+    want = ops.solve_rows(interactions(), factors, **general)
+    got = ops.cuda.solve_rows(interactions(), factors, **general).numpy()
     np.testing.assert_allclose(got, want, atol=1e-4)
+    with pytest.raises(ShapeError, match="ridge must have"):
+        ops.cuda.solve_rows(interactions(), factors, **(general | {"ridge": [1.0]}))
+    with pytest.raises(DataError, match="ridge"):
+        ops.cuda.solve_rows(interactions(), factors, **(general | {"ridge": np.full(interactions().shape[0], np.inf)}))
 
 
 BLOCKS = sp.block_diag([np.ones((20, 8)), np.ones((20, 8))], format="csr", dtype=np.float32)

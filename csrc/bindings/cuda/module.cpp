@@ -108,7 +108,8 @@ class BoundIndex {
 };
 
 DeviceArray solve_histories(const CsrArrays& histories, const py::object& item_factors,
-                            const std::optional<py::object>& prior, float ridge, std::pair<float, float> confidence,
+                            const std::optional<py::object>& prior, float gram_weight, float gram_ridge,
+                            const std::optional<py::array>& ridge, std::pair<float, float> confidence,
                             std::pair<float, float> target, const std::optional<py::object>& item_offset,
                             const Place& place) {
   const CsrView view = csr_view(histories, "histories");
@@ -131,6 +132,10 @@ DeviceArray solve_histories(const CsrArrays& histories, const py::object& item_f
                        std::to_string(factors.shape(0)) + ", got " + std::to_string(given_offset->shape(0)));
     }
   }
+  cuda::RowTerms terms{.gram_weight = gram_weight,
+                       .ridge = gram_ridge,
+                       .weights = {confidence.first, confidence.second, target.first, target.second}};
+  if (ridge) terms.ridges = vector_view<float>(*ridge, "ridge");
   const py::gil_scoped_release release;
   const cuda::Stream stream = stream_of(place.second);
   const DeviceMatrix on_device(factors, factors.matrix().size(), stream);
@@ -140,9 +145,9 @@ DeviceArray solve_histories(const CsrArrays& histories, const py::object& item_f
   if (given_offset) device_offset.emplace(*given_offset, factors.shape(0), stream);
   cuda::require_memory("the vectors of the histories", 4 * checked_product(view.rows(), f));
   auto out = DeviceArray::make<float>({view.rows(), f}, place.first, stream);
-  cuda::solve_rows(view, {on_device.data(), factors.shape(0), f}, device_prior ? device_prior->data() : nullptr, ridge,
-                   {confidence.first, confidence.second, target.first, target.second},
-                   device_offset ? device_offset->data() : nullptr, matrix_of(out), stream);
+  if (device_prior) terms.prior = device_prior->data();
+  if (device_offset) terms.item_offset = device_offset->data();
+  cuda::solve_rows(view, {on_device.data(), factors.shape(0), f}, terms, matrix_of(out), stream);
   return out;
 }
 
@@ -165,6 +170,6 @@ PYBIND11_MODULE(_cuda, module) {
            py::arg("deny"), py::arg("method"), py::arg("stream"));
   bind_training(module);
   module.def("solve_rows", &solve_histories, py::arg("histories"), py::arg("item_factors"), py::kw_only(),
-             py::arg("prior"), py::arg("ridge"), py::arg("confidence"), py::arg("target"), py::arg("item_offset"),
-             py::arg("place"));
+             py::arg("prior"), py::arg("gram_weight"), py::arg("gram_ridge"), py::arg("ridge"), py::arg("confidence"),
+             py::arg("target"), py::arg("item_offset"), py::arg("place"));
 }
