@@ -8,8 +8,8 @@
 //     correct_rows: x += A'^-1 residual
 //   the rows that are not refined, in float32          solve_rows_kernel<false>, over all tiles
 //
-// Each turn through the tiles copies them from the host again, so that this pays where a turn's arithmetic takes longer
-// than its copies: f / 2 multiply-adds for each byte of a row's factors that is read n / n_rows times.
+// Each turn through the tiles copies them from the host again: this pays where a turn's arithmetic, f^2 / 2
+// multiply-adds an entry, takes longer than its copies, 4 f bytes for each row of the factors.
 #pragma once
 
 #include "cuda/conjugate_gradients.cuh"
