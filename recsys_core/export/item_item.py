@@ -15,10 +15,17 @@ __all__ = ["add_item_item"]
 
 
 def add_item_item(graph: GraphBuilder, weights: FloatArray | CSR, history: History) -> str:
-    """Scores float32 [B, n_items] of histories times weights (n_items, n_items)."""
+    """Scores float32 [B, n_items] of histories times weights (n_items, n_items); NaN where a history is empty."""
     if isinstance(weights, np.ndarray):
-        return _dense(weights, graph, history)
-    return _sparse(weights, graph, history)
+        return _silent_where_empty(graph, history, _dense(weights, graph, history))
+    return _silent_where_empty(graph, history, _sparse(weights, graph, history))
+
+
+def _silent_where_empty(graph: GraphBuilder, history: History, scores: str) -> str:
+    # All scores of an empty history are 0; the retrieval head returns nothing for NaN.
+    n_known = graph.op("ReduceSum", history.mask, graph.constant([1]), keepdims=1)
+    says_something = graph.op("Greater", n_known, graph.constant(0.0, "float32"))
+    return graph.op("Where", says_something, scores, graph.constant(np.nan, "float32"))
 
 
 def _sparse(weights: CSR, graph: GraphBuilder, history: History) -> str:

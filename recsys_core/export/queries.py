@@ -31,7 +31,15 @@ def add_dot_queries(form: DotForm, graph: GraphBuilder, history: History | None 
     elif form.fold_in is not None:
         fold_in, read = form.fold_in, history or add_history(graph, weighs_history(form.fold_in))
         compute = lambda body: _solve(form, fold_in, body, read)  # noqa: E731
-    return _queries(graph, "user_factors", form.user_factors, compute)
+    queries = _queries(graph, "user_factors", form.user_factors, compute)
+    return queries if form.item_bias is not None else _silent_where_zero(graph, queries)
+
+
+def _silent_where_zero(graph: GraphBuilder, queries: str) -> str:
+    # Zeros score all items alike; the retrieval head returns nothing for NaN.
+    largest = graph.op("ReduceMax", graph.op("Abs", queries), graph.constant([1]), keepdims=1)
+    says_something = graph.op("Greater", largest, graph.constant(0.0, "float32"))
+    return graph.op("Where", says_something, queries, graph.constant(np.nan, "float32"))
 
 
 def add_pair_queries(form: PairForm, graph: GraphBuilder) -> str:

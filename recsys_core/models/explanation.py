@@ -11,7 +11,6 @@ import numpy.typing as npt
 import polars as pl
 
 from recsys_core.data import Histories
-from recsys_core.models.forms import PairForm
 from recsys_core.types import FloatArray, IndexArray
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ def contributions(history: Histories, score: Scorer) -> tuple[IndexArray, FloatA
     histories, and it says what the model does, where the likeness of two vectors or a weight of attention only suggests
     it.  For scores that are sums over the history, such as those of item-to-item weights, the contributions add up to
     the score.  For others they do not: of two items that say the same, neither is missed when it alone is gone.
+    Where nothing is left that the model could go by, the score counts as 0.
 
     Parameters
     ----------
@@ -130,17 +130,7 @@ def _without_each(history: Histories, which: npt.NDArray[np.intp], n_reasons: in
 
 
 def _scores(model: FittedModel, histories: Histories, item_index: IndexArray, n_threads: int) -> FloatArray:
-    """Scores of distinct items after each history, by asking for the best of them alone."""
-    scores = np.empty((len(histories), len(item_index)), np.float32)
-    # A second stage scores no more items than its retriever finds.
-    form = model.form
-    step = form.n_candidates if isinstance(form, PairForm) and form.retriever is not None else max(1, len(item_index))
-    for start in range(0, len(item_index), step):
-        order = np.argsort(item_index[start : start + step])
-        allowed = item_index[start : start + step][order]
-        ranking = model.recommend_indices(
-            histories=histories, k=len(allowed), allow=allowed, filter_seen=False, n_threads=n_threads
-        )
-        column = order[np.searchsorted(allowed, ranking.indices)]
-        np.put_along_axis(scores, start + column, ranking.scores, axis=1)
-    return scores
+    """Scores of some items after each history, float32 (n_histories, n_items); 0 where it says nothing."""
+    row, column = np.indices((len(histories), len(item_index))).reshape(2, -1)
+    scores = model.score_indices(item_index=item_index[column], histories=histories, row=row, n_threads=n_threads)
+    return np.where(np.isnan(scores), np.float32(0), scores).reshape(len(histories), len(item_index))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,16 @@ from recsys_core.models.arrays import pattern, positions, require_csr
 from recsys_core.models.explanation import explain_histories
 from recsys_core.models.filters import Filters
 from recsys_core.models.forms import DotForm, Form, PairForm, StaticForm
-from recsys_core.models.query import OnUnknown, as_ids, check_one_given, resolve_items, resolve_query
-from recsys_core.types import CSR, IndexArray, Ranking
+from recsys_core.models.query import (
+    OnUnknown,
+    as_ids,
+    check_one_given,
+    known_items,
+    resolve_allowed,
+    resolve_query,
+)
+from recsys_core.models.scoring import score_pairs
+from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
 if TYPE_CHECKING:
     from recsys_core.models.reranked import RerankedModel
@@ -96,20 +104,21 @@ class FittedModel:
             One user id or a sequence of them.  Give either this or ``histories``.
         histories
             What each asker has had: a list of item ids, a list of such lists, a dict from a label of yours to such a
-            list, or a table with ``user_id``, ``item_id`` and optionally ``weight`` and ``datetime``.  An item without
-            a weight counts 1, or like a usual rating in a model that predicts ratings.  ``[[]]`` is
-            one asker who has had nothing, ``[]`` is no asker.
+            list, or a table with ``user_id``, ``item_id`` and optionally ``weight`` and ``datetime``.  A dict from item
+            ids to weights may stand for a list of ids.  An item without a weight counts 1, or like a usual rating in
+            a model that predicts ratings.  ``[[]]`` is one asker who has had nothing, ``[]`` is no asker.
         k
             Items to recommend to each, at least 1.
         filter_seen
             Leave out what a known user had in training, or what is in the history.
         allow, deny
             Item ids that may, or may not, be recommended.  An id that the model does not know changes nothing;
-            ``allow=[]`` allows nothing.
+            ``allow=[]`` allows nothing, and so does an ``allow`` of unknown ids only, about which ``on_unknown`` says
+            what to do.
         on_unknown
             What to do about an unknown user, or an unknown item in a history: ``"raise"``; ``"warn"`` or ``"ignore"``
-            to leave it out; ``"fallback"`` to leave unknown items out, and to give the most popular items to unknown
-            users and to those of whose history nothing is left.
+            to leave it out; ``"fallback"`` to leave unknown items out, and to give the most popular items, those of the
+            most users, to unknown users and to those of whose history nothing is left.
         n_threads
             Threads to use, 0 for all.
 
@@ -125,9 +134,16 @@ class FittedModel:
             An id is unknown and ``on_unknown="raise"``.
         DataError
             Both or neither of ``users`` and ``histories`` are given, or the model cannot answer that kind.
+
+        Notes
+        -----
+        A history of which nothing is known, since it is empty or all of its items are unknown and left out, gets what
+        the model says of everybody: its scores, where it has one an item, its item biases, or what its encoder makes of
+        no items.  A model with none of these scores all items alike, 0, then: it has nothing to say, and there are no
+        rows.  ``on_unknown="fallback"`` gives the most popular items in either case.
         """
         query = resolve_query(self.users, self.items, users, histories, on_unknown, self._default_weight)
-        allow_index, deny_index = resolve_items(self.items, allow), resolve_items(self.items, deny)
+        allow_index, deny_index = resolve_allowed(self.items, allow, on_unknown), known_items(self.items, deny, "deny")
         ranking = self.recommend_indices(
             query.user_index,
             histories=query.histories,
@@ -179,7 +195,8 @@ class FittedModel:
         Returns
         -------
         Ranking
-            ``indices`` int64 and ``scores`` float32, both (n_queries, k), padded with -1 and ``-inf``.
+            ``indices`` int64 and ``scores`` float32, both (n_queries, k), padded with -1 and ``-inf``; nothing but
+            padding after an empty history that tells no two items apart, see :meth:`recommend`.
         """
         check_one_given(user_index, histories)
         check_at_least_one(k, "k")
@@ -190,12 +207,8 @@ class FittedModel:
             asked = None if self.form.accepts_users else seen
             n_queries = len(user_index)
         else:
-            assert histories is not None
-            self._check_histories_accepted()
-            asked = histories if isinstance(histories, Histories) else _from_csr(histories, n_items)
-            seen, n_queries = asked, len(asked)
-            if len(asked.indices) and asked.indices.max() >= n_items:
-                raise DataError(f"histories: expected item positions below {n_items}, got {asked.indices.max()}.")
+            seen = asked = self._asked(histories)
+            n_queries = len(asked)
         by_user = user_index if self.form.accepts_users else None
         if exclude is not None:
             exclude = require_csr(exclude, "exclude", (n_queries, n_items))
@@ -209,6 +222,97 @@ class FittedModel:
             assert seen is not None
             exclude = _merged(seen.to_csr(n_items), exclude)
         return self._rank(by_user, asked, k, Filters(exclude, allow, deny), n_threads)
+
+    def score(
+        self,
+        users: Any = None,
+        *,
+        item_ids: Any,
+        histories: Any = None,
+        on_unknown: Literal["raise", "warn", "ignore"] = "raise",
+        n_threads: int = 0,
+    ) -> pl.DataFrame:
+        """Score given items for given users or histories, such as to predict ratings.
+
+        Parameters
+        ----------
+        users, histories
+            As in :meth:`recommend`.
+        item_ids
+            One item id or a sequence of them.  Askers and items are paired one by one; one of either is paired with all
+            of the other.
+        on_unknown
+            What to do about an unknown user, an unknown item to score, or one in a history: ``"raise"``, or ``"warn"``
+            or ``"ignore"`` to give no score, or to leave the item out of the history.
+        n_threads
+            Threads to use, 0 for all.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``user_id, item_id, score``, a row a pair, in their order.  The score is what :meth:`recommend` gives with
+            ``allow=[item]`` and ``filter_seen=False``, up to the last bits; null where it gives nothing, and where an
+            id is unknown.
+
+        Raises
+        ------
+        UnknownIdError
+            An id is unknown and ``on_unknown="raise"``.
+        ShapeError
+            There are not as many items as askers, and not one of either.
+        DataError
+            Both or neither of ``users`` and ``histories`` are given, or the model cannot answer that kind.
+        """
+        return score_pairs(self, users, histories, item_ids, on_unknown, self._default_weight, n_threads)
+
+    def score_indices(
+        self,
+        user_index: IndexArray | None = None,
+        *,
+        item_index: IndexArray,
+        histories: Histories | CSR | None = None,
+        row: IndexArray | None = None,
+        n_threads: int = 0,
+    ) -> FloatArray:
+        """Score pairs by position instead of by id.
+
+        Parameters
+        ----------
+        user_index
+            int64 (n_pairs,), positions in ``users``.  Give either this or ``histories``.
+        item_index
+            int64 (n_pairs,), positions in ``items``.
+        histories
+            :class:`~recsys_core.data.Histories` or CSR (n_queries, n_items), over the positions in ``items``.
+        row
+            int64 (n_pairs,): the row of ``histories`` that each pair is of; by default, a row is of one pair.
+        n_threads
+            Threads to use, 0 for all.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (n_pairs,); NaN where the model has nothing to say.
+
+        Notes
+        -----
+        A query is computed once for all of its pairs.  A pair costs n_factors for a ``DotForm``, a weight looked up
+        for every item of the history for an ``ItemItemForm``, and a run of the scorer for a ``PairForm``.  It is
+        computed by the scoring form, also where a bundle's graph answers :meth:`recommend`.
+        """
+        check_one_given(user_index, histories, "score")
+        n_items = len(self.items)
+        item_index = positions(item_index, "item_index", n_items)
+        if user_index is not None:
+            asked, row = np.unique(positions(user_index, "user_index", len(self.users)), return_inverse=True)
+            by_user = asked if self.form.accepts_users else None
+            rows = None if self.form.accepts_users else self.histories.rows(asked)
+        else:
+            by_user, rows = None, self._asked(histories)
+            row = np.arange(len(rows)) if row is None else positions(row, "row", len(rows))
+        if len(row) != len(item_index):
+            raise ShapeError(f"item_index: expected one item for each of {len(row)} queries, got {len(item_index)}.")
+        return self.form.score(by_user, rows, row, item_index, n_threads)
 
     def similar_items(self, item_ids: Any, k: int = 10, *, n_threads: int = 0) -> pl.DataFrame:
         """The items most like each given one.
@@ -359,11 +463,12 @@ class FittedModel:
 
     @cached_property
     def _popularity(self) -> StaticForm:
-        counts = np.bincount(self.histories.indices, minlength=len(self.items))
-        return StaticForm(counts.astype(np.float32))
+        # By users, as the model `popularity` ranks unless told otherwise: repeats of one user count once.
+        pairs = self.histories.to_csr(len(self.items))
+        return StaticForm(np.bincount(pairs.indices, minlength=len(self.items)).astype(np.float32))
 
     def _known_items(self, labels: pl.Series) -> IndexArray:
-        index = self.items.index_of(labels)
+        index = self.items.index_of(labels, argument="item_ids")
         if (index < 0).any():
             missing = labels.filter(pl.Series(index < 0))
             raise UnknownIdError(f"item_ids: unknown item {missing[0]!r} ({len(missing)} unknown in all).")
@@ -380,13 +485,20 @@ class FittedModel:
             }
         )
 
-    def _check_histories_accepted(self) -> None:
+    def _asked(self, histories: Histories | CSR | None) -> Histories:
+        """The histories that are asked about, checked."""
+        assert histories is not None
         if not self.form.accepts_histories:
             name = self.provenance.name or "this model"
             raise DataError(
                 f"histories: {name} answers only for users it was trained on; "
                 "pass users=..., or use a model that answers histories."
             )
+        n_items = len(self.items)
+        asked = histories if isinstance(histories, Histories) else _from_csr(histories, n_items)
+        if len(asked.indices) and asked.indices.max() >= n_items:
+            raise DataError(f"histories: expected item positions below {n_items}, got {asked.indices.max()}.")
+        return asked
 
 
 def check_at_least_one(value: Any, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,18 @@ from recsys_core.data.frames import to_series
 from recsys_core.errors import ConfigError, DataError, UnknownIdError
 from recsys_core.types import FloatArray, IndexArray
 
-__all__ = ["OnUnknown", "Query", "as_ids", "check_one_given", "resolve_items", "resolve_query"]
+__all__ = [
+    "OnUnknown",
+    "Query",
+    "as_ids",
+    "check_on_unknown",
+    "check_one_given",
+    "known_items",
+    "resolve_allowed",
+    "resolve_items",
+    "resolve_query",
+    "resolve_users",
+]
 
 OnUnknown: TypeAlias = Literal["raise", "warn", "ignore", "fallback"]
 """What to do about ids that a model does not know."""
@@ -59,7 +71,19 @@ def as_ids(values: Any) -> pl.Series:
     return to_series(values, "ids")
 
 
-def check_one_given(users: Any, histories: Any) -> None:
+def check_on_unknown(on_unknown: str, choices: tuple[str, ...] = _ON_UNKNOWN) -> None:
+    """Check that it is one of the choices.
+
+    Raises
+    ------
+    ConfigError
+        It is not.
+    """
+    if on_unknown not in choices:
+        raise ConfigError(f"on_unknown: expected one of {', '.join(choices)}, got {on_unknown!r}.")
+
+
+def check_one_given(users: Any, histories: Any, asking: str = "recommend") -> None:
     """Check that either users or histories are asked about.
 
     Raises
@@ -69,15 +93,73 @@ def check_one_given(users: Any, histories: Any) -> None:
     """
     if (users is None) == (histories is None):
         given = "neither" if users is None else "both"
-        raise DataError(f"recommend: expected either users or histories, got {given}; give exactly one.")
+        raise DataError(f"{asking}: expected either users or histories, got {given}; give exactly one.")
 
 
-def resolve_items(items: IdMap, item_ids: Any) -> IndexArray | None:
+def known_items(items: IdMap, item_ids: Any, argument: str) -> IndexArray | None:
     """Positions of the known ones among ``item_ids``; None stays None."""
     if item_ids is None:
         return None
-    index = items.index_of(as_ids(item_ids))
+    index = items.index_of(as_ids(item_ids), argument=argument)
     return np.unique(index[index >= 0])
+
+
+def resolve_allowed(items: IdMap, item_ids: Any, on_unknown: OnUnknown) -> IndexArray | None:
+    """Positions of the known ones among the allowed ``item_ids``; None stays None.
+
+    Lists of what is in stock name items that a model has never seen, and go on naming others.  A list without any known
+    item is more likely one of wrong ids, and is reported as ``on_unknown`` says.
+
+    Raises
+    ------
+    UnknownIdError
+        There are ids, all of them are unknown, and ``on_unknown="raise"``.
+    """
+    index = known_items(items, item_ids, "allow")
+    if index is not None and not len(index):
+        _report_unknown("allow", "item", as_ids(item_ids), on_unknown)
+    return index
+
+
+def resolve_items(items: IdMap, item_ids: Any, on_unknown: OnUnknown, argument: str) -> tuple[pl.Series, IndexArray]:
+    """Item ids as they came, and their positions, -1 for an unknown one; it is reported as ``on_unknown`` says.
+
+    Raises
+    ------
+    UnknownIdError
+        An id is unknown and ``on_unknown="raise"``.
+    """
+    labels = as_ids(item_ids)
+    index = items.index_of(labels, argument=argument)
+    labels = _in_type_of(labels, items)
+    _report_unknown(argument, "item", labels.filter(pl.Series(index < 0)), on_unknown)
+    return labels, index
+
+
+def resolve_users(users: IdMap, user_ids: Any, on_unknown: OnUnknown) -> tuple[pl.Series, IndexArray]:
+    """User ids as they came, and their positions, -1 for an unknown one; it is reported as ``on_unknown`` says.
+
+    Raises
+    ------
+    UnknownIdError
+        An id is unknown and ``on_unknown="raise"``.
+    DataError
+        A table is given instead of ids.
+    """
+    if hasattr(user_ids, "columns"):
+        raise DataError("users: expected ids, got a table; pass its column, such as table['user_id'].")
+    labels = as_ids(user_ids)
+    index = users.index_of(labels, argument="users")
+    labels = _in_type_of(labels, users)
+    _report_unknown("users", "user", labels.filter(pl.Series(index < 0)), on_unknown)
+    return labels, index
+
+
+def _in_type_of(labels: pl.Series, ids: IdMap) -> pl.Series:
+    # Answers carry the type of the training data.
+    if (labels.dtype.is_integer() and ids.ids.dtype.is_integer()) or not len(labels):
+        return labels.cast(ids.ids.dtype)
+    return labels
 
 
 def resolve_query(
@@ -97,8 +179,7 @@ def resolve_query(
     DataError
         Both or neither of ``user_ids`` and ``histories`` are given.
     """
-    if on_unknown not in _ON_UNKNOWN:
-        raise ConfigError(f"on_unknown: expected one of {', '.join(_ON_UNKNOWN)}, got {on_unknown!r}.")
+    check_on_unknown(on_unknown)
     check_one_given(user_ids, histories)
     if user_ids is not None:
         return _users_query(users, user_ids, on_unknown)
@@ -106,14 +187,8 @@ def resolve_query(
 
 
 def _users_query(users: IdMap, user_ids: Any, on_unknown: OnUnknown) -> Query:
-    if hasattr(user_ids, "columns"):
-        raise DataError("users: expected ids, got a table; pass its column, such as table['user_id'].")
-    labels = as_ids(user_ids)
-    index = users.index_of(labels)
-    if (labels.dtype.is_integer() and users.ids.dtype.is_integer()) or not len(labels):
-        labels = labels.cast(users.ids.dtype)  # answers carry the type of the training data
+    labels, index = resolve_users(users, user_ids, on_unknown)
     known = index >= 0
-    _report_unknown("users", "user", labels.filter(pl.Series(~known)), on_unknown)
     if on_unknown == "fallback":
         return Query(labels, index[known], None, ~known)
     labels = labels.filter(pl.Series(known))
@@ -122,9 +197,8 @@ def _users_query(users: IdMap, user_ids: Any, on_unknown: OnUnknown) -> Query:
 
 def _histories_query(items: IdMap, histories: Any, on_unknown: OnUnknown, default_weight: float) -> Query:
     labels, indptr, item_ids, weights = _flatten(histories)
-    if weights is None:
-        weights = np.full(len(item_ids), default_weight, np.float32)
-    index = items.index_of(item_ids)
+    weights = np.where(np.isnan(weights), np.float32(default_weight), weights)
+    index = items.index_of(item_ids, argument="histories")
     known = index >= 0
     _report_unknown("histories", "item", item_ids.filter(pl.Series(~known)), on_unknown)
     kept_before = np.concatenate([[0], np.cumsum(known)])
@@ -133,8 +207,8 @@ def _histories_query(items: IdMap, histories: Any, on_unknown: OnUnknown, defaul
     return Query(labels, None, resolved.rows(~fallback), fallback)
 
 
-def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, FloatArray | None]:
-    """Labels, row starts, item ids and weights, None where there are none, of histories in any accepted shape."""
+def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, FloatArray]:
+    """Labels, row starts, item ids and weights, NaN where none is given, of histories in any accepted shape."""
     if isinstance(histories, Mapping):
         return as_ids(list(histories)), *_flatten_lists(histories)
     if isinstance(histories, str | bytes):
@@ -147,17 +221,33 @@ def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, FloatArr
     rows = interactions.histories()
     item_ids = interactions.items.labels(rows.indices.astype(np.int64))
     weighted = interactions is histories or "weight" in nw.from_native(histories).collect_schema().names()
-    return interactions.users.ids, rows.indptr, item_ids, rows.weights if weighted else None
+    weights = rows.weights if weighted else np.full(len(item_ids), np.nan, np.float32)
+    return interactions.users.ids, rows.indptr, item_ids, weights
 
 
-def _flatten_lists(rows: Mapping[Any, Any]) -> tuple[IndexArray, pl.Series, None]:
+def _flatten_lists(rows: Mapping[Any, Any]) -> tuple[IndexArray, pl.Series, FloatArray]:
     for label, row in rows.items():
         if not _is_row(row):
             raise DataError(f"histories[{label!r}]: expected a list of item ids, got {row!r}.")
     lengths = np.array([len(row) for row in rows.values()], np.int64)
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     item_ids = as_ids([item for row in rows.values() for item in row])
-    return indptr, item_ids, None
+    weights = [np.zeros(0, np.float32), *(_weights(label, row) for label, row in rows.items())]
+    return indptr, item_ids, np.concatenate(weights)
+
+
+def _weights(label: Any, row: Any) -> FloatArray:
+    """The weights of a row that maps items to them, NaN for one that lists items alone."""
+    if not isinstance(row, Mapping):
+        return np.full(len(row), np.nan, np.float32)
+    weights = np.asarray(list(row.values()))
+    bad = [] if weights.dtype.kind in "fiu" else list(row)
+    bad = bad or [item for item, weight in row.items() if not (math.isfinite(weight) and weight >= 0)]
+    if bad:
+        raise DataError(
+            f"histories[{label!r}]: expected weights of at least 0 and finite, got {row[bad[0]]!r} for item {bad[0]!r}."
+        )
+    return weights.astype(np.float32)
 
 
 def _is_row(value: Any) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recsys_core.data import Histories, IdMap
     from recsys_core.models.reranked import RerankedModel
     from recsys_core.models.reranker import Reranker
-    from recsys_core.types import Ranking
+    from recsys_core.types import FloatArray, Ranking
 
 __all__ = ["Monitor", "Progress", "Recommender"]
 
@@ -256,6 +256,14 @@ class Recommender(ABC):
     def recommend_indices(self, user_index: Any = None, **options: Any) -> Ranking:
         """Recommend by index; see :meth:`FittedModel.recommend_indices`."""
         return self.fitted.recommend_indices(user_index, **options)
+
+    def score(self, users: Any = None, **options: Any) -> pl.DataFrame:
+        """Scores of given pairs by id; see :meth:`FittedModel.score <recsys_core.models.FittedModel.score>`."""
+        return self.fitted.score(users, **options)
+
+    def score_indices(self, user_index: Any = None, **options: Any) -> FloatArray:
+        """Scores of given pairs by index; see :meth:`FittedModel.score_indices`."""
+        return self.fitted.score_indices(user_index, **options)
 
     def similar_items(self, item_ids: Any, k: int = 10, **options: Any) -> pl.DataFrame:
         """Items most alike; see :meth:`FittedModel.similar_items`."""

@@ -23,7 +23,8 @@ def expected_answer(fitted: FittedModel, users: np.ndarray, by_user: bool, k: in
     scores = pair_scores(queries.astype(float), items)
     if form.retriever is not None:
         retrieved = expected_scores(form.retriever, fitted, users, by_user)
-        scores += retrieved / 16 * form.scorer.takes_retrieved
+        if form.scorer.takes_retrieved:
+            scores += retrieved / 16
         candidates, _ = expected_ranking(retrieved, form.n_candidates, **filters)
         among = (candidates[:, :, None] == np.arange(form.n_items)).any(axis=1)
         scores[~among] = -np.inf
@@ -40,15 +41,21 @@ def expected_scores(form, fitted: FittedModel, users: np.ndarray, by_user: bool)
     history = fitted.histories.rows(users).to_csr(form.n_items).toarray().astype(float)
     if form.kind == "item_item":
         weights = form.weights if isinstance(form.weights, np.ndarray) else form.weights.toarray()
-        return (np.sign(history) if form.binary else history) @ weights.astype(float)
+        scores = (np.sign(history) if form.binary else history) @ weights.astype(float)
+        return silent(scores, ~history.any(axis=1))
     if by_user:
         queries = form.user_factors[users]
     elif form.encoder is not None:
         queries = decayed_sums(fitted.histories.rows(users), form.item_factors.astype(float))
     else:
         queries = np.array([solve(form, row) for row in history])
-    bias = 0 if form.item_bias is None else form.item_bias.astype(float)
-    return queries @ form.item_factors.T.astype(float) + bias
+    scores = queries @ form.item_factors.T.astype(float)
+    return silent(scores, ~queries.any(axis=1)) if form.item_bias is None else scores + form.item_bias.astype(float)
+
+
+def silent(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Nothing is known in these rows, and nothing is recommended."""
+    return np.where(rows[:, None], -np.inf, scores)
 
 
 def solve(form, row: np.ndarray) -> np.ndarray:
@@ -257,9 +264,11 @@ def test_sparse_weights_of_any_shape(layout, tmp_path) -> None:
     fitted = FittedModel(form, IdMap(list(range(5))), IdMap(list(range(60))), histories)
     onnx.save_model(build_onnx(fitted), tmp_path / "model.onnx")
     ranking = OnnxRanker(tmp_path / "model.onnx").rank(None, histories, 60)
-    indices, scores = expected_ranking(histories.to_csr(60).toarray().astype(float) @ weights, 60)
+    known = histories.to_csr(60).toarray().astype(float)
+    indices, scores = expected_ranking(silent(known @ weights, ~known.any(axis=1)), 60)
     np.testing.assert_allclose(ranking.scores, scores, atol=1e-5)
-    distinct = np.abs(np.diff(scores, axis=1)).min(axis=1) > 1e-4
+    told = np.isfinite(scores).all(axis=1)
+    distinct = told & (np.abs(np.diff(np.where(told[:, None], scores, 0), axis=1)).min(axis=1) > 1e-4)
     assert np.array_equal(ranking.indices[distinct], indices[distinct])
     # The table is the stored entries, however uneven the rows are.
     tables = {tensor.name: tensor.dims for tensor in build_onnx(fitted).graph.initializer}
@@ -279,6 +288,26 @@ def test_an_empty_batch_and_empty_lists(fitted: FittedModel, ranker: OnnxRanker)
         given = {name: value for name, value in feeds.items() if name in ranker.inputs}
         index, score = ranker._session.run(["item_index", "score"], given)
         assert index.shape == score.shape == (n_rows, 3)
+
+
+def test_the_bare_graph_gives_a_history_without_a_known_item_what_the_model_gives(fitted, ranker) -> None:
+    if "history" not in ranker.inputs:
+        pytest.skip("it takes no histories")
+    for history in ([[-1, -1], [5, -1]], [[], []]):
+        rows = np.array(history, np.int64)
+        feeds = {
+            "user_index": np.array([-1, -1]),
+            "history": rows,
+            "history_weight": np.ones(rows.shape, np.float32),
+            "exclude": np.empty((2, 0), np.int64),
+            "allow": np.empty(0, np.int64),
+            "k": np.array(7, np.int64),
+        }
+        given = {name: value for name, value in feeds.items() if name in ranker.inputs}
+        index, score = ranker._session.run(["item_index", "score"], given)
+        expected = fitted.form.rank(None, Histories.from_lists([row[row >= 0] for row in rows]), 7)
+        assert np.array_equal(index, expected.indices)
+        np.testing.assert_allclose(score, expected.scores, rtol=1e-4, atol=1e-4)
 
 
 def test_every_operator_is_a_standard_one(fitted: FittedModel) -> None:

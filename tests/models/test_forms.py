@@ -14,6 +14,18 @@ from recsys_core.errors import DataError, FormatError, ShapeError
 from recsys_core.models import DotForm, Filters, FoldIn, ItemItemForm, PairForm, StaticForm, form_from_state
 
 K = 12
+SILENT_WITHOUT_A_HISTORY = {
+    "implicit_fold_in",
+    "ridged_fold_in",
+    "histories_only",
+    "dense",
+    "dense_weighted",
+    "sparse",
+    "encoder_with_users",
+    "two_stage_fold_in",
+    "two_stage_item_item",
+}
+"""Their scores of an empty history would all be 0; the others have biases, one score an item, or a scorer of pairs."""
 
 
 def dense_history(form, histories):
@@ -51,19 +63,27 @@ def reference_scores(form, histories):
         return np.broadcast_to(form.scores, (len(histories), N_ITEMS)).astype(np.float64)
     if isinstance(form, ItemItemForm):
         weights = form.weights.toarray() if sp.issparse(form.weights) else form.weights
-        return dense_history(form, histories) @ weights.astype(np.float64)
+        known = dense_history(form, histories)
+        return silent_where(~known.any(axis=1), known @ weights.astype(np.float64))
     if isinstance(form, PairForm):
         queries = form.user_inputs.astype(np.float64) if form.accepts_users else encoded(form, histories)
         scores = pair_scores(queries, form.item_inputs.astype(np.float64))
         if form.retriever is not None:
             retrieved = reference_scores(form.retriever, histories)
-            scores += retrieved / 16 * form.scorer.takes_retrieved
+            if form.scorer.takes_retrieved:
+                scores += retrieved / 16
             scores[np.argsort(np.argsort(-retrieved, axis=1), axis=1) >= form.n_candidates] = -np.inf
+            scores[np.isneginf(retrieved)] = -np.inf
         return scores
     strangers = encoded if form.encoder is not None else solved
     queries = form.user_factors.astype(np.float64) if form.accepts_users else strangers(form, histories)
     scores = queries @ form.item_factors.T.astype(np.float64)
-    return scores if form.item_bias is None else scores + form.item_bias
+    return scores + form.item_bias if form.item_bias is not None else silent_where(~queries.any(axis=1), scores)
+
+
+def silent_where(rows, scores):
+    """Nothing in the rows whose scores would all be 0."""
+    return np.where(rows[:, None], -np.inf, scores)
 
 
 def ask(form, histories, k=K, **filters):
@@ -76,7 +96,9 @@ def test_scores_are_those_of_the_formula(name, histories):
     form = make_form(name)
     indices, scores = ask(form, histories)
     reference = reference_scores(form, histories)
-    np.testing.assert_allclose(scores, np.take_along_axis(reference, indices, axis=1), rtol=2e-4, atol=2e-4)
+    expected = np.take_along_axis(reference, indices, axis=1)
+    np.testing.assert_array_equal(indices < 0, np.isneginf(expected))
+    np.testing.assert_allclose(scores, expected, rtol=2e-4, atol=2e-4)
     # The k-th best is right too: no item that is left out scores clearly more.
     np.testing.assert_allclose(scores[:, -1], np.sort(reference, axis=1)[:, -K], rtol=2e-4, atol=2e-4)
 
@@ -127,7 +149,8 @@ def test_filters_are_passed_on(name, histories):
     indices, _ = ask(form, histories, k=60, exclude=exclude, allow=allow, deny=deny)
     for row, found in enumerate(indices):
         left = set(range(50)) - set(deny.tolist()) - set(exclude[row].indices.tolist())
-        assert set(found[found >= 0].tolist()) == left
+        says_something = histories.lengths[row] or name not in SILENT_WITHOUT_A_HISTORY or form.accepts_users
+        assert set(found[found >= 0].tolist()) == (left if says_something else set())
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -262,3 +285,60 @@ FACTORS = np.ones((N_ITEMS, N_FACTORS), np.float32)
 def test_arrays_that_do_not_fit_are_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_empty_history_gets_nothing_where_its_scores_tell_no_items_apart(name):
+    form = make_form(name)
+    if not form.accepts_histories:
+        pytest.skip("takes no histories")
+    rows = Histories.from_lists([[], [4, 9], []])
+    indices, scores = form.rank(None, rows, K)
+    silent = name in SILENT_WITHOUT_A_HISTORY
+    assert (indices >= 0).all(axis=1).tolist() == [not silent, True, not silent]
+    assert (np.isneginf(scores) == (indices < 0)).all()
+    pairs = np.repeat(np.arange(3), 5), np.tile(np.arange(5), 3)
+    told = np.isfinite(form.score(None, rows, *pairs)).reshape(3, 5)
+    assert told.all(axis=1).tolist() == [not silent, True, not silent]
+
+
+def test_a_user_whose_vector_is_zero_gets_nothing_either(histories):
+    form = make_form("implicit_fold_in")
+    users = form.user_factors.copy()
+    users[1] = 0
+    indices, _ = DotForm(form.item_factors, None, users).rank(np.array([0, 1]), None, K)
+    assert (indices >= 0).all(axis=1).tolist() == [True, False]
+    indices, _ = DotForm(form.item_factors, np.ones(N_ITEMS, np.float32), users).rank(np.array([1]), None, K)
+    assert (indices >= 0).all()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_score_of_a_pair_is_what_it_is_ranked_by(name, histories):
+    form = make_form(name)
+    rng = np.random.default_rng(4)
+    row, item = rng.integers(0, N_USERS, 500), rng.integers(0, N_ITEMS, 500)
+    for by_user in (True, False):
+        if not (form.accepts_users if by_user else form.accepts_histories):
+            continue
+        asked = (np.arange(N_USERS), None) if by_user else (None, histories)
+        scores = form.score(*asked, row, item)
+        assert scores.dtype == np.float32
+        allowed = sp.csr_matrix((np.ones(500, np.float32), (np.arange(500), item)), shape=(500, N_ITEMS))
+        alone = (row, None) if by_user else (None, histories.rows(row))
+        indices, ranked = form.rank(*alone, 1, Filters(allow=allowed))
+        np.testing.assert_array_equal(indices[:, 0] < 0, np.isnan(scores))
+        found = indices[:, 0] >= 0
+        assert found.any()
+        np.testing.assert_allclose(scores[found], ranked[found, 0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dense_weighted", "sparse", "users_only", "pair_users"])
+def test_pairs_are_scored_in_parts(name, histories, monkeypatch):
+    form = make_form(name)
+    asked = (np.arange(N_USERS), None) if form.accepts_users else (None, histories)
+    pairs = np.arange(N_USERS).repeat(3), np.arange(3 * N_USERS) % N_ITEMS
+    whole = form.score(*asked, *pairs)
+    for module, held in (("item_item", "HELD_ENTRIES"), ("dot", "HELD_NUMBERS"), ("pair", "RUN_NUMBERS")):
+        monkeypatch.setattr(f"recsys_core.models.forms.{module}.{held}", 64)
+    np.testing.assert_allclose(form.score(*asked, *pairs), whole, rtol=1e-5, atol=1e-5)
+    assert form.score(*asked, *(part[:0] for part in pairs)).shape == (0,)

@@ -143,6 +143,20 @@ def test_a_frame_carries_weights(shop):
     assert table.filter(pl.col("item_id") == "rum")["score"].item() == 2 + 3 * 5
 
 
+def test_a_history_may_map_items_to_weights(shop):
+    weighted = FittedModel(ItemItemForm(WEIGHTS, binary=False), shop.users, shop.items, shop.histories)
+    table = weighted.recommend(histories=[{"ale": 1.0, "gin": 3}, ["ale"]], k=5)
+    assert table.filter(user_id=0, item_id="rum")["score"].item() == 2 + 3 * 5
+    assert table.filter(user_id=1, item_id="rum")["score"].item() == 2, "no weight counts 1"
+    by_label = weighted.recommend(histories={"x": {"ale": 1.0, "gin": 3}}, k=5)
+    assert by_label.drop("user_id").equals(table.filter(user_id=0).drop("user_id"))
+    for wrong in (-1.0, np.nan, np.inf, "2", None):
+        with pytest.raises(
+            DataError, match=r"^histories\[0\]: expected weights of at least 0 and finite, got .* 'gin'"
+        ):
+            weighted.recommend(histories=[{"gin": wrong}])
+
+
 def test_repeats_in_a_history_count_once_for_a_binary_form(shop):
     assert shop.recommend(histories=["ale", "ale"]).equals(shop.recommend(histories=["ale"]))
 
@@ -153,10 +167,18 @@ def test_a_user_is_answered_as_his_history_would_be(shop):
     assert by_user.equals(by_history)
 
 
-def test_empty_histories_get_an_answer(shop):
+def test_an_empty_history_gets_nothing_where_all_scores_would_be_zero(shop):
     table = shop.recommend(histories=[[], ["ale"], []], k=2)
-    assert table["user_id"].to_list() == [0, 0, 1, 1, 2, 2]
-    assert items_of(table, 0) == ["ale", "gin"], "all scores are zero: the order of the items"
+    assert table["user_id"].to_list() == [1, 1]
+    assert items_of(table, 1) == items_of(shop.recommend(histories=["ale"], k=2), 0)
+
+
+def test_a_history_of_unknown_items_only_is_an_empty_one(shop):
+    assert not len(shop.recommend(histories=[["absinthe"]], on_unknown="ignore"))
+    popular = shop.recommend(["nobody"], k=2, on_unknown="fallback")["item_id"].to_list()
+    for history in ([], ["absinthe"]):
+        table = shop.recommend(histories=[history], k=2, on_unknown="fallback")
+        assert table["item_id"].to_list() == popular
 
 
 def test_no_histories_get_an_empty_table(shop):
@@ -192,9 +214,17 @@ def test_unknown_items_in_allow_and_deny_change_nothing(shop):
     assert shop.recommend("ann", deny=[]).equals(shop.recommend("ann"))
 
 
-@pytest.mark.parametrize("nothing", [[], ["cola"]])
-def test_allowing_nothing_recommends_nothing(shop, nothing):
-    assert shop.recommend("ann", allow=nothing).shape == (0, 4)
+def test_allowing_nothing_recommends_nothing(shop):
+    assert shop.recommend("ann", allow=[]).shape == (0, 4)
+
+
+def test_an_allow_list_without_any_known_item_is_reported(shop):
+    with pytest.raises(UnknownIdError, match=r"^allow: 2 unknown item\(s\): 'cola', 'wien'; expected items seen in"):
+        shop.recommend("ann", allow=["cola", "wien", "cola"])
+    with pytest.warns(UserWarning, match=r"^allow: 1 unknown item\(s\): 'cola'; left out\.$"):
+        shop.recommend("ann", allow=["cola"], on_unknown="warn")
+    for quiet in ("ignore", "fallback"):
+        assert shop.recommend(["ann", "zoe"], allow=["cola"], on_unknown=quiet).shape == (0, 4)
 
 
 def test_an_unknown_user_is_an_error(shop):
@@ -220,13 +250,19 @@ def test_an_unknown_user_can_be_left_out(shop):
 def test_an_unknown_user_can_get_what_is_popular(shop):
     table = shop.recommend(["zoe", "ann", "yan"], k=2, on_unknown="fallback")
     assert table.rows() == [
-        ("zoe", "tea", 3.0, 1),
+        ("zoe", "tea", 2.0, 1),
         ("zoe", "ale", 1.0, 2),
         ("ann", "wine", 4.0, 1),
         ("ann", "tea", 3.0, 2),
-        ("yan", "tea", 3.0, 1),
+        ("yan", "tea", 2.0, 1),
         ("yan", "ale", 1.0, 2),
     ]
+
+
+def test_what_is_popular_is_what_most_users_had(shop):
+    regulars = Histories.from_lists([[0, 0, 0, 0], [1], [1]])
+    popular = FittedModel(shop.form, shop.users, shop.items, regulars).recommend("zoe", k=2, on_unknown="fallback")
+    assert popular.drop("user_id").rows() == [("gin", 2.0, 1), ("ale", 1.0, 2)]
 
 
 def test_the_fallback_keeps_to_the_filters(shop):
@@ -253,7 +289,7 @@ def test_an_unknown_item_in_a_history_can_be_left_out(shop):
 
 def test_a_history_of_which_nothing_is_left_can_get_what_is_popular(shop):
     table = shop.recommend(histories=[["cola"], ["ale", "cola"], []], k=1, on_unknown="fallback")
-    assert table.rows() == [(0, "tea", 3.0, 1), (1, "wine", 4.0, 1), (2, "tea", 3.0, 1)]
+    assert table.rows() == [(0, "tea", 2.0, 1), (1, "wine", 4.0, 1), (2, "tea", 2.0, 1)]
 
 
 def test_many_unknown_ids_are_not_all_listed(shop):

@@ -23,7 +23,12 @@ def test_dtypes_and_shapes(fitted):
 
 
 def check_found(fitted, indices, forbidden):
-    """All admissible items are found, or of a second stage as many of them as there are candidates."""
+    """All admissible items are found, or of a second stage as many of them as there are candidates.
+
+    None are for a user without a history whose scores would all be 0.
+    """
+    silent = np.isnan(fitted.score_indices(np.arange(len(fitted.users)), item_index=np.zeros(len(fitted.users), int)))
+    forbidden = forbidden | (silent & (fitted.histories.lengths == 0))[:, None]
     candidates = fitted.form.n_candidates if getattr(fitted.form, "retriever", None) else len(fitted.items)
     for row, found in enumerate(indices):
         admissible = set(np.flatnonzero(~forbidden[row]).tolist())

@@ -7,13 +7,14 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from recsys_core import ops
 from recsys_core.errors import DataError
-from recsys_core.types import CSR, FloatArray, IndexArray
+from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
-__all__ = ["FittedArrays", "IndexedForm", "State", "one_hot"]
+__all__ = ["FittedArrays", "IndexedForm", "State", "in_blocks", "one_hot", "only_of"]
 
 State: TypeAlias = dict[str, "np.ndarray[Any, Any]"]
 """The arrays of a form, by name."""
@@ -59,6 +60,21 @@ class IndexedForm(FittedArrays):
                 "save the index of this form."
             )
         self.__dict__["index"] = index
+
+
+def only_of(answered: npt.NDArray[np.bool_], ranking: Ranking) -> Ranking:
+    """The ranking with nothing but padding in the rows that are not ``answered``."""
+    if answered.all():
+        return ranking
+    return Ranking(
+        np.where(answered[:, None], ranking.indices, -1),
+        np.where(answered[:, None], ranking.scores, np.float32(-np.inf)),
+    )
+
+
+def in_blocks(n: int, size: int) -> list[slice]:
+    """Slices of at most ``size`` that make up ``range(n)``; one, which is empty, for none."""
+    return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
 
 
 def one_hot(item_index: IndexArray, n_items: int) -> CSR:

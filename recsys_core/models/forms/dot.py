@@ -8,23 +8,30 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys_core import ops
 from recsys_core.data import Histories
 from recsys_core.errors import DataError, ShapeError
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.filters import NO_FILTERS, Filters
-from recsys_core.models.forms.base import IndexedForm, State, one_hot
+from recsys_core.models.forms.base import IndexedForm, State, in_blocks, one_hot, only_of
 from recsys_core.models.forms.fold_in import FoldIn, HistoryRidge
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.types import FloatArray, IndexArray, Ranking
 
 __all__ = ["DotForm"]
 
+# Numbers of each side that are gathered at a time to score pairs: 16 MB.
+HELD_NUMBERS = 1 << 22
+
 
 @dataclass(frozen=True, eq=False)
 class DotForm(IndexedForm):
     """Scores are inner products of a query vector with the item factors.
+
+    Without biases, a query of zeros, such as an empty history has, scores all items alike.  It says nothing, and gets
+    nothing.
 
     Parameters
     ----------
@@ -138,9 +145,33 @@ class DotForm(IndexedForm):
         filters: Filters = NO_FILTERS,
         n_threads: int = 0,
     ) -> Ranking:
-        """Top k of each query, by the order rule of :class:`~recsys_core.types.Ranking`."""
+        """Top k of each query, by the order rule of :class:`~recsys_core.types.Ranking`; nothing where it is silent."""
         queries = self.encode(user_index, histories, n_threads)
-        return self.index.topk(queries, k, **vars(filters), n_threads=n_threads)
+        ranking = self.index.topk(queries, k, **vars(filters), n_threads=n_threads)
+        return only_of(self._says_something(queries), ranking)
+
+    def score(
+        self,
+        user_index: IndexArray | None,
+        histories: Histories | None,
+        row: IndexArray,
+        item: IndexArray,
+        n_threads: int = 0,
+    ) -> FloatArray:
+        """Scores of pairs of a query, by its row, and an item, float32 (n_pairs,); NaN where the query is silent."""
+        queries = self.encode(user_index, histories, n_threads)
+        scores = np.empty(len(item), np.float32)
+        for pairs in in_blocks(len(item), max(1, HELD_NUMBERS // max(1, queries.shape[1]))):
+            scores[pairs] = np.einsum("pf,pf->p", queries[row[pairs]], self.item_factors[item[pairs]])
+        if self.item_bias is not None:
+            scores += self.item_bias[item]
+        return np.where(self._says_something(queries)[row], scores, np.float32(np.nan))
+
+    def _says_something(self, queries: FloatArray) -> npt.NDArray[np.bool_]:
+        """Whether the scores of each query tell items apart: those of the zero vector do by the biases alone."""
+        if self.item_bias is not None:
+            return np.ones(len(queries), np.bool_)
+        return np.asarray((queries != 0).any(axis=1))
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """The k items whose factors have the largest cosine with each given item's, itself left out."""

@@ -14,15 +14,20 @@ from recsys_core.data import Histories
 from recsys_core.errors import ShapeError
 from recsys_core.models.arrays import finite_csr, finite_floats, pattern
 from recsys_core.models.filters import NO_FILTERS, Filters
-from recsys_core.models.forms.base import FittedArrays, State, one_hot
+from recsys_core.models.forms.base import FittedArrays, State, in_blocks, one_hot, only_of
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
 __all__ = ["ItemItemForm"]
+
+# Entries of histories that are looked at at a time to score pairs: some 64 MB of working memory.
+HELD_ENTRIES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class ItemItemForm(FittedArrays):
     """Scores are a history times an item-to-item matrix.
+
+    After an empty history all items would score 0.  It says nothing, and gets nothing.
 
     Parameters
     ----------
@@ -61,12 +66,39 @@ class ItemItemForm(FittedArrays):
         filters: Filters = NO_FILTERS,
         n_threads: int = 0,
     ) -> Ranking:
-        """Top k of each query, by the order rule of :class:`~recsys_core.types.Ranking`."""
+        """Top k of each query, by the order rule of :class:`~recsys_core.types.Ranking`; nothing for an empty one."""
+        queries = self._queries(histories)
+        ranking = ops.item_item_topk(queries, self.weights, k, **vars(filters), n_threads=n_threads)
+        return only_of(np.diff(queries.indptr) > 0, ranking)
+
+    def score(
+        self,
+        user_index: IndexArray | None,
+        histories: Histories | None,
+        row: IndexArray,
+        item: IndexArray,
+        n_threads: int = 0,
+    ) -> FloatArray:
+        """Scores of pairs of a query, by its row, and an item, float32 (n_pairs,); NaN where the history is empty."""
+        queries = self._queries(histories)
+        lengths = np.diff(queries.indptr).astype(np.int64)
+        scores = np.full(len(item), np.nan, np.float32)
+        longest = int(lengths.max(initial=1))
+        for pairs in in_blocks(len(item), max(1, HELD_ENTRIES // longest)):
+            # The entries of the pairs' histories, one behind another.
+            asked, length = row[pairs], lengths[row[pairs]]
+            pair = np.repeat(np.arange(len(asked)), length)
+            first = np.cumsum(length) - length
+            entry = np.arange(len(pair)) + (queries.indptr[asked] - first)[pair]
+            added = np.asarray(self.weights[queries.indices[entry], item[pairs][pair]]).ravel() * queries.data[entry]
+            total = np.bincount(pair, added, len(asked))
+            scores[pairs] = np.where(length > 0, total, np.nan)
+        return scores
+
+    def _queries(self, histories: Histories | None) -> CSR:
         assert histories is not None
         queries: CSR = histories.to_csr(self.n_items)
-        if self.binary:
-            queries = pattern(queries)
-        return ops.item_item_topk(queries, self.weights, k, **vars(filters), n_threads=n_threads)
+        return pattern(queries) if self.binary else queries
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """The k largest positive entries of each given item's row, itself left out: at 0, items are not alike."""

@@ -15,7 +15,7 @@ from recsys_core.data import Histories
 from recsys_core.errors import ConfigError, DataError, DTypeError, FormatError
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.filters import NO_FILTERS, Filters
-from recsys_core.models.forms.base import FittedArrays, State
+from recsys_core.models.forms.base import FittedArrays, State, in_blocks
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.models.onnx_session import open_session
 from recsys_core.types import FloatArray, IndexArray, Ranking
@@ -185,7 +185,7 @@ class PairForm(FittedArrays):
             return self._rank_candidates(queries, found, k, n_threads)
         rankings = [
             _top_k(self._score_all(queries[rows]), k, filters.of(rows), n_threads)
-            for rows in _blocks(len(queries), max(1, HELD_SCORES // max(1, self.n_items)))
+            for rows in in_blocks(len(queries), max(1, HELD_SCORES // max(1, self.n_items)))
         ]
         return Ranking(*(np.concatenate(parts) for parts in zip(*rankings, strict=True)))
 
@@ -193,7 +193,7 @@ class PairForm(FittedArrays):
         scores = np.empty((len(queries), self.n_items), np.float32)
         per_run = max(1, RUN_NUMBERS // (queries.shape[1] + self.item_inputs.shape[1]))
         for query, row in zip(queries, scores, strict=True):
-            for part in _blocks(self.n_items, per_run):
+            for part in in_blocks(self.n_items, per_run):
                 items = self.item_inputs[part]
                 row[part] = self.scorer.score(np.broadcast_to(query, (len(items), len(query))), items)
         return scores
@@ -207,7 +207,7 @@ class PairForm(FittedArrays):
         row, column = np.nonzero(items < self.n_items)
         item, first_scores = items[row, column], retrieved[row, column]
         scores = np.empty(len(item), np.float32)
-        for pairs in _blocks(len(item), max(1, RUN_NUMBERS // (queries.shape[1] + self.item_inputs.shape[1]))):
+        for pairs in in_blocks(len(item), max(1, RUN_NUMBERS // (queries.shape[1] + self.item_inputs.shape[1]))):
             inputs = (queries[row[pairs]], self.item_inputs[item[pairs]], first_scores[pairs])
             scores[pairs] = self.scorer.score(*inputs)
         table = np.zeros(items.shape, np.float32)
@@ -215,6 +215,31 @@ class PairForm(FittedArrays):
         ranking = _top_k(table, k, Filters(exclude=sp.csr_matrix(items == self.n_items)), n_threads)
         best = np.take_along_axis(items, ranking.indices, axis=1)
         return Ranking(np.where(ranking.indices >= 0, best, -1), ranking.scores)
+
+    def score(
+        self,
+        user_index: IndexArray | None,
+        histories: Histories | None,
+        row: IndexArray,
+        item: IndexArray,
+        n_threads: int = 0,
+    ) -> FloatArray:
+        """Scores of pairs of a query, by its row, and an item, float32 (n_pairs,).
+
+        NaN where the retriever, if there is one, has nothing to say.  An item that the retriever would not find has the
+        score that it would have if it were found.
+        """
+        queries = self.encode(user_index, histories)
+        retrieved = None
+        if self.retriever is not None:
+            retrieved = self.retriever.score(user_index, histories, row, item, n_threads)
+        scores = np.full(len(item), np.nan, np.float32)
+        known = np.arange(len(item)) if retrieved is None else np.flatnonzero(~np.isnan(retrieved))
+        for pairs in in_blocks(len(known), max(1, RUN_NUMBERS // (queries.shape[1] + self.item_inputs.shape[1]))):
+            pair = known[pairs]
+            first = None if retrieved is None else retrieved[pair]
+            scores[pair] = self.scorer.score(queries[row[pair]], self.item_inputs[item[pair]], first)
+        return scores
 
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """The k items that the retriever holds to be most alike."""
@@ -256,10 +281,6 @@ class PairForm(FittedArrays):
         scorer = PairScorer(arrays["scorer.graph"].tobytes())
         user_inputs = arrays.get("user_inputs")
         return cls(arrays["item_inputs"], scorer, user_inputs, encoder, retriever, meta["n_candidates"])
-
-
-def _blocks(n: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
 
 
 def _top_k(scores: FloatArray, k: int, filters: Filters, n_threads: int) -> Ranking:

@@ -60,6 +60,17 @@ class StaticForm(IndexedForm):
         queries = np.ones((len(asked), 1), np.float32)
         return self.index.topk(queries, k, **vars(filters), n_threads=n_threads)
 
+    def score(
+        self,
+        user_index: IndexArray | None,
+        histories: Histories | None,
+        row: IndexArray,
+        item: IndexArray,
+        n_threads: int = 0,
+    ) -> FloatArray:
+        """Scores of pairs of a query, by its row, and an item, float32 (n_pairs,)."""
+        return self.scores[item]
+
     def similar(self, item_index: IndexArray, k: int, n_threads: int = 0) -> Ranking:
         """Not available: one score an item says nothing about likeness."""
         raise DataError(
