@@ -102,6 +102,7 @@ def recsys_metrics() -> list[MetricSpec]:
         MetricSpec("diversity", "recsys_core.metrics:Diversity", summary="Mean distance between the items of a list."),
         MetricSpec("gini", "recsys_core.metrics:Gini", summary="How unequally recommendations fall on items."),
         MetricSpec("hit_rate", "recsys_core.metrics:HitRate", summary="Share of users with any relevant item."),
+        MetricSpec("mae", "recsys_core.metrics:MAE", summary="Mean absolute error of predicted ratings."),
         MetricSpec("map", "recsys_core.metrics:MAP", summary="Mean average precision."),
         MetricSpec("mean_popularity", "recsys_core.metrics:MeanPopularity", summary="Mean popularity of the items."),
         MetricSpec("mrr", "recsys_core.metrics:MRR", summary="Reciprocal place of the first relevant item."),
@@ -109,4 +110,5 @@ def recsys_metrics() -> list[MetricSpec]:
         MetricSpec("novelty", "recsys_core.metrics:Novelty", summary="Mean self-information of the items."),
         MetricSpec("precision", "recsys_core.metrics:Precision", summary="Share of the list that is relevant."),
         MetricSpec("recall", "recsys_core.metrics:Recall", summary="Share of the relevant items that are in the list."),
+        MetricSpec("rmse", "recsys_core.metrics:RMSE", summary="Root mean squared error of predicted ratings."),
     ]

@@ -2,7 +2,7 @@
 
 Rank every item for every test user with :func:`evaluate`, see how sure a value is with
 :meth:`Evaluation.interval`, and compare two models with :func:`compare`.  A new metric derives from
-:class:`ListMetric` or :class:`PopulationMetric`.
+:class:`ListMetric`, :class:`PopulationMetric` or :class:`RatingMetric`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from recsys_core.metrics.batch import Population, RankedBatch, Relevance
 from recsys_core.metrics.beyond_accuracy import Coverage, Diversity, Gini, MeanPopularity, Novelty
 from recsys_core.metrics.catalog import Catalog
 from recsys_core.metrics.comparison import Comparison, Difference, compare
-from recsys_core.metrics.contract import ListMetric, Metric, PopulationMetric
+from recsys_core.metrics.contract import ListMetric, Metric, PopulationMetric, RatingMetric
 from recsys_core.metrics.evaluation import Evaluation
 from recsys_core.metrics.evaluator import evaluate
 from recsys_core.metrics.names import metric, split_name, standard_metrics
 from recsys_core.metrics.queries import RankingModel
+from recsys_core.metrics.rating import MAE, RMSE
 from recsys_core.metrics.resampling import Interval
 
 __all__ = [
+    "MAE",
     "MAP",
     "MRR",
     "NDCG",
+    "RMSE",
     "Catalog",
     "Comparison",
     "Coverage",
@@ -41,6 +44,7 @@ __all__ = [
     "Precision",
     "RankedBatch",
     "RankingModel",
+    "RatingMetric",
     "Recall",
     "Relevance",
     "compare",

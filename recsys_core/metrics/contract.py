@@ -1,8 +1,9 @@
 """What a metric is: the two classes from which every metric, ours or a plugin's, derives.
 
-A metric sees ranked lists of item indices and the relevant items of the same users, never a model.  It comes in
-two kinds: a :class:`ListMetric` has one value a user, whose mean is reported; a :class:`PopulationMetric` has one
-value for the lists of all users taken together.
+A metric never sees a model.  Two kinds see ranked lists of item indices and the relevant items of the same users: a
+:class:`ListMetric` has one value a user, whose mean is reported; a :class:`PopulationMetric` has one value for the
+lists of all users taken together.  A :class:`RatingMetric` sees the scores of the test items themselves, as predictions
+of their weights.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from recsys_core.metrics.batch import Population, RankedBatch
+    from recsys_core.types import FloatArray
 
-__all__ = ["ListMetric", "Metric", "PopulationMetric"]
+__all__ = ["ListMetric", "Metric", "PopulationMetric", "RatingMetric"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(ABC):
-    """Name, direction and cut-off of a metric; derive from one of the two subclasses, not from this one.
+    """Name, direction and cut-off of a metric; derive from one of the three subclasses, not from this one.
 
     Parameters
     ----------
@@ -102,3 +104,33 @@ class PopulationMetric(Metric):
     @abstractmethod
     def value(self, population: Population) -> float:
         """The value, from how often each item was recommended within the first ``population.k`` places."""
+
+
+class RatingMetric(Metric):
+    """A metric of predicted ratings: one value for all test pairs together, and no cut-off.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Bias(RatingMetric):
+    ...     name = "bias"
+    ...
+    ...     def value(self, predicted, actual):
+    ...         return float((predicted - actual).mean())
+    >>> Bias().value(np.array([4.0, 3.0]), np.array([3.0, 3.0]))
+    0.5
+    """
+
+    def __post_init__(self) -> None:
+        if self.k is not None:
+            raise ConfigError(
+                f"k of the metric {self.name!r}: expected none, since it measures no lists, got {self.k!r}"
+            )
+
+    def label(self, k: int) -> str:
+        """The name in a report, which is the metric's."""
+        return self.name
+
+    @abstractmethod
+    def value(self, predicted: FloatArray, actual: FloatArray) -> float:
+        """The value, from the scores of at least one pair and its weights in the test part, float32 (n_pairs,)."""

@@ -46,6 +46,11 @@ class Evaluation:
     n_relevant_filtered
         Those of them that the user had had before, where ``filter_seen`` kept such items out of the lists; they
         count as misses, too.
+    n_relevant_trained_on
+        Those of them that the model has been fitted on, though neither ``split.train`` nor ``split.history`` has them.
+    n_predicted
+        Those of them whose scores a metric of ratings measured: of a known item, and where the model has something to
+        say.  0 if there is no such metric.
     n_history_unknown
         Events of the histories that were not told to the model since it does not know the item.
     seconds
@@ -66,6 +71,8 @@ class Evaluation:
     n_history_unknown: int
     seconds: float
     test_digest: str = ""
+    n_relevant_trained_on: int = 0
+    n_predicted: int = 0
 
     def user_values(self, name: str) -> npt.NDArray[np.float64]:
         """Values of a list metric for the users for whom it is defined, float64.
@@ -155,6 +162,8 @@ class Evaluation:
             "n_relevant": self.n_relevant,
             "n_relevant_unknown": self.n_relevant_unknown,
             "n_relevant_filtered": self.n_relevant_filtered,
+            "n_relevant_trained_on": self.n_relevant_trained_on,
+            "n_predicted": self.n_predicted,
             "n_history_unknown": self.n_history_unknown,
             "seconds": self.seconds,
         }
@@ -170,6 +179,10 @@ class Evaluation:
                 f"  {self.n_relevant_filtered} relevant items the users had had before count as misses: "
                 "filter_seen leaves them out"
             )
+        if self.n_relevant_trained_on:
+            lines.append(f"  the model was fitted on {self.n_relevant_trained_on} of them: fit it on split.train")
+        if self.n_predicted:
+            lines.append(f"  ratings predicted for {self.n_predicted} of them")
         if self.n_history_unknown:
             lines.append(f"  {self.n_history_unknown} history events dropped: items unknown to the model")
         width = max((len(name) for name in self.values), default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from recsys_core.errors import ConfigError, DataError, ShapeError
+from recsys_core.data import Split
+from recsys_core.errors import ConfigError, DataError, DTypeError, ShapeError
 from recsys_core.metrics.batch import Population, RankedBatch
 from recsys_core.metrics.catalog import Catalog
-from recsys_core.metrics.contract import ListMetric, Metric, PopulationMetric
+from recsys_core.metrics.contract import ListMetric, Metric, PopulationMetric, RatingMetric
 from recsys_core.metrics.evaluation import Evaluation
 from recsys_core.metrics.names import DEFAULT_METRICS, metric
 from recsys_core.metrics.queries import prepare_queries
@@ -22,9 +24,9 @@ from recsys_core.metrics.queries import prepare_queries
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from recsys_core.data import Interactions, Split
+    from recsys_core.data import Interactions
     from recsys_core.metrics.queries import Queries, RankingModel
-    from recsys_core.types import IndexArray
+    from recsys_core.types import FloatArray, IndexArray
 
 __all__ = ["evaluate"]
 
@@ -55,7 +57,9 @@ def evaluate(
     Parameters
     ----------
     model
-        A fitted model, trained on ``split.train``: anything with ``users``, ``items`` and ``recommend_indices``.
+        A fitted model, trained on ``split.train``: anything with ``users``, ``items`` and ``recommend_indices``, and
+        with ``score_indices`` for metrics of ratings.  Where it has ``histories``, they are looked through for the test
+        part.
     split
         Train and test interactions.  Where it has a ``history`` (a hold-out of users), a user found there is asked
         about by what the history holds, not by id.
@@ -63,7 +67,9 @@ def evaluate(
         Cut-off or cut-offs, each at least 1; may exceed the number of items.
     metrics
         Names, with a cut-off of their own (``"ndcg@10"``) or without (``"ndcg"``: at every ``k``), and metric
-        objects.  By default ndcg, recall, precision, map, mrr, hit_rate, novelty and coverage.
+        objects.  By default ndcg, recall, precision, map, mrr, hit_rate, novelty and coverage.  Metrics of ratings,
+        rmse and mae, take scores for predictions of the test weights, and say something only of models that predict
+        them.
     filter_seen
         Do not recommend what the user had in training (or in the history).  A test item that the user had in
         training can then only be missed (the result counts them): pass False where people come back to the same
@@ -87,14 +93,19 @@ def evaluate(
     ------
     ConfigError
         If ``k``, ``batch_size`` or a metric is unknown or out of range, or two different metrics have one label.
+    DTypeError
+        If ``split`` is something else, such as interactions.
     DataError
-        If the model knows no test user, returns an item twice or one that does not exist, or a metric gives an
-        infinite value.
+        If the model knows no test user, has been fitted on all of the test part, returns an item twice or one that
+        does not exist, or cannot score pairs for a metric of ratings, or if a metric gives an infinite value.
     ShapeError
         If the model or a metric returns an array of another shape than agreed.
 
     Notes
     -----
+    A ``UserWarning`` tells how many test items the model has been fitted on, if there are any that ``split.train`` does
+    not hold.
+
     Test items of a user count once, with their largest weight.  Those that the model does not know stay in the
     denominators, as misses.  Test users that the model does not know, and about whom no history tells, are left out
     and counted.  Sampling negatives instead would be faster and can reverse the order of models: Krichene and
@@ -119,6 +130,11 @@ def evaluate(
     {'recall@2': 1.0, 'mrr@1': 0.5}
     """
     started = time.perf_counter()
+    if not isinstance(split, Split):
+        raise DTypeError(
+            f"split: expected a Split, got {type(split).__name__}; make one, such as by split_random(interactions), "
+            "and fit the model on its train part."
+        )
     measures = _plan(metrics, k, resolve)
     if batch_size < 1:
         raise ConfigError(f"batch_size: expected at least 1, got {batch_size}")
@@ -129,15 +145,26 @@ def evaluate(
             f"split.test: expected at least one user that the model knows or that split.history tells about, got "
             f"{queries.n_skipped} users and none such; train on split.train, or evaluate a split with a history"
         )
+    n_relevant_unknown = int(np.count_nonzero(queries.relevant.indices >= len(model.items)))
+    _check_not_trained_on(queries, len(queries.relevant.indices) - n_relevant_unknown)
     catalog = Catalog(model.items, split.train)
-    per_user, exposure = _measure(
-        model, queries, catalog, measures, filter_seen=filter_seen, batch_size=batch_size, n_threads=n_threads,
-        progress=progress,
-    )  # fmt: skip
+    ranked = [measure for measure in measures if not isinstance(measure.metric, RatingMetric)]
+    per_user = pl.DataFrame({"user_id": queries.user_ids.alias("user_id")})
+    exposure: dict[int, IndexArray] = {}
+    if ranked:
+        per_user, exposure = _measure(
+            model, queries, catalog, ranked, filter_seen=filter_seen, batch_size=batch_size, n_threads=n_threads,
+            progress=progress,
+        )  # fmt: skip
+    predicted = actual = np.zeros(0, np.float32)
+    if len(ranked) < len(measures):
+        predicted, actual = _predict(model, queries, batch_size=batch_size, n_threads=n_threads)
     values: dict[str, float] = {}
     for label, one, cut_off in measures:
         if isinstance(one, PopulationMetric):
             values[label] = float(one.value(Population(cut_off, exposure[cut_off], n_users, catalog)))
+        elif isinstance(one, RatingMetric):
+            values[label] = float(one.value(predicted, actual)) if len(predicted) else float("nan")
         else:
             mean = per_user[label].mean()
             values[label] = float("nan") if mean is None else float(mean)  # type: ignore[arg-type]  # a float column
@@ -149,11 +176,13 @@ def evaluate(
         n_users=n_users,
         n_users_skipped=queries.n_skipped,
         n_relevant=len(queries.relevant.indices),
-        n_relevant_unknown=int(np.count_nonzero(queries.relevant.indices >= len(model.items))),
+        n_relevant_unknown=n_relevant_unknown,
         n_relevant_filtered=queries.n_had_before if filter_seen else 0,
         n_history_unknown=queries.n_history_unknown,
         seconds=time.perf_counter() - started,
         test_digest=_digest(split.test),
+        n_relevant_trained_on=queries.n_trained_on,
+        n_predicted=len(predicted),
     )
 
 
@@ -179,9 +208,9 @@ def _plan(
     plan: dict[str, _Measure] = {}
     for one in asked:
         made = resolve(one) if isinstance(one, str) else one
-        if not isinstance(made, ListMetric | PopulationMetric):
+        if not isinstance(made, ListMetric | PopulationMetric | RatingMetric):
             raise ConfigError(
-                f"metrics: expected names and instances of ListMetric or PopulationMetric, got {made!r}"
+                f"metrics: expected names and instances of ListMetric, PopulationMetric or RatingMetric, got {made!r}"
                 f"{'; pass an instance of the class' if isinstance(made, type) else ''}"
             )
         for cut_off in cut_offs if made.k is None else [made.k]:
@@ -190,6 +219,45 @@ def _plan(
             if replace(known.metric, k=None) != replace(made, k=None):
                 raise ConfigError(f"metrics: two different metrics are called {measure.label!r}; rename one")
     return list(plan.values())
+
+
+def _check_not_trained_on(queries: Queries, n_known: int) -> None:
+    """Refuse a model that was fitted on all of the test part, and warn of one that was on some of it."""
+    n = queries.n_trained_on
+    if n and n == n_known:
+        raise DataError(
+            f"model: expected one fitted on split.train, got one that was fitted on all {n:,} test interactions of "
+            "items that it knows; fit it on split.train alone."
+        )
+    if n:
+        warnings.warn(
+            f"model: it was fitted on {n:,} of {n_known:,} test interactions that split.train does not hold; fit it on "
+            "split.train alone, or its values mean nothing.",
+            UserWarning,
+            stacklevel=4,  # whoever calls recsys_core.evaluate
+        )
+
+
+def _predict(
+    model: RankingModel, queries: Queries, *, batch_size: int, n_threads: int
+) -> tuple[FloatArray, FloatArray]:
+    """Scores of the test pairs, and their weights; without those of which the model says nothing."""
+    if not hasattr(model, "score_indices"):
+        raise DataError(
+            f"model: expected one with score_indices for metrics of ratings, got {type(model).__name__}; leave such "
+            "metrics out."
+        )
+    parts = [(np.zeros(0, np.float32), np.zeros(0, np.float32))]
+    for positions, who in queries.batches(batch_size):
+        relevant = queries.relevant.take(positions)
+        known = relevant.indices < len(model.items)
+        row, item = relevant.rows()[known], relevant.indices[known]
+        asked = {"user_index": who["user_index"][row]} if "user_index" in who else {**who, "row": row}
+        scores = model.score_indices(**asked, item_index=item, n_threads=n_threads)
+        said = ~np.isnan(scores)
+        parts.append((scores[said], relevant.weights[known][said]))
+    predicted, actual = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return predicted, actual
 
 
 def _measure(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from recsys_core.errors import ConfigError
 from recsys_core.metrics.accuracy import MAP, MRR, NDCG, HitRate, Precision, Recall
 from recsys_core.metrics.beyond_accuracy import Coverage, Diversity, Gini, MeanPopularity, Novelty
+from recsys_core.metrics.rating import MAE, RMSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ _STANDARD: dict[str, Callable[..., Metric]] = {
     "diversity": Diversity,
     "gini": Gini,
     "hit_rate": HitRate,
+    "mae": MAE,
     "map": MAP,
     "mean_popularity": MeanPopularity,
     "mrr": MRR,
@@ -34,6 +36,7 @@ _STANDARD: dict[str, Callable[..., Metric]] = {
     "precision": Precision,
     "recall": Recall,
     "recall_capped": partial(Recall, capped=True),
+    "rmse": RMSE,
 }
 
 

@@ -13,10 +13,11 @@ from recsys_core.metrics.batch import Relevance, find_sorted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy.typing as npt
     import polars as pl
 
     from recsys_core.data import IdMap, Interactions, Split
-    from recsys_core.types import IndexArray, Ranking
+    from recsys_core.types import CSR, IndexArray, Ranking
 
 __all__ = ["Queries", "RankingModel", "prepare_queries"]
 
@@ -63,7 +64,10 @@ class Queries:
         What to tell the model about each user (rows of users with a ``user_index`` are not used), or None if every
         user is asked about by index.
     n_had_before
-        Pairs of such a user and a test item that the user had in the history, or in training without one.
+        Pairs of such a user and a test item that the user had in the history; or, without one, in training or in the
+        model's own histories.
+    n_trained_on
+        Pairs of such a user and a test item that the model's own histories hold, and neither training nor the history.
     n_skipped
         Test users left out: unknown to the model, and without a history that holds an item it knows.
     n_history_unknown
@@ -75,6 +79,7 @@ class Queries:
     user_index: IndexArray
     histories: Histories | None
     n_had_before: int
+    n_trained_on: int
     n_skipped: int
     n_history_unknown: int
 
@@ -101,7 +106,13 @@ def prepare_queries(model: RankingModel, split: Split) -> Queries:
     relevant = _relevance(test, model.items)
     tested = np.diff(relevant.indptr) > 0
     user_index = model.users.index_of(test.users.ids)
-    had_before = _had_before(test, split.train)
+    in_train = _holds(split.train.users, split.train.items, split.train.to_csr(), test)
+    own = getattr(model, "histories", None)
+    in_own = np.zeros_like(in_train)
+    if isinstance(own, Histories):
+        in_own = _holds(model.users, model.items, own.to_csr(len(model.items)), test)
+    had_before, trained_on = in_train | in_own, in_own & ~in_train
+    pair_user = _pair_users(test)
     histories, n_unknown = None, 0
     if split.history is not None:
         known, n_unknown = _in_model_items(split.history, model.items)
@@ -109,7 +120,9 @@ def prepare_queries(model: RankingModel, split: Split) -> Queries:
         histories = _rows_or_empty(known, row)
         told = histories.lengths > 0
         user_index[told] = -1
-        had_before[told] = _had_before(test, split.history)[told]
+        in_history = _holds(split.history.users, split.history.items, split.history.to_csr(), test)
+        had_before = np.where(told[pair_user], in_history, had_before)
+        trained_on &= ~in_history
     askable = user_index >= 0
     if histories is not None:
         askable |= histories.lengths > 0
@@ -119,7 +132,8 @@ def prepare_queries(model: RankingModel, split: Split) -> Queries:
         relevant=relevant.take(kept),
         user_index=user_index[kept],
         histories=None if histories is None else histories.rows(kept),
-        n_had_before=int(had_before[kept].sum()),
+        n_had_before=int(np.isin(pair_user[had_before], kept).sum()),
+        n_trained_on=int(np.isin(pair_user[trained_on], kept).sum()),
         n_skipped=int(np.count_nonzero(tested & ~askable)),
         n_history_unknown=n_unknown,
     )
@@ -137,16 +151,18 @@ def _relevance(test: Interactions, items: IdMap) -> Relevance:
     return Relevance(indptr, indices[order], matrix.data[order])
 
 
-def _had_before(test: Interactions, earlier: Interactions) -> IndexArray:
-    """How many of the test items of each test user the user had in the earlier interactions too."""
-    new, old = test.to_csr("max"), earlier.to_csr()
-    user = np.repeat(np.arange(test.n_users), np.diff(new.indptr))
-    row = earlier.users.index_of(test.users.ids)[user]
-    column = earlier.items.index_of(test.items.ids)[new.indices]
-    # One integer a pair; the rows of a CSR matrix are sorted, so those of the earlier pairs ascend.
-    keys = np.repeat(np.arange(earlier.n_users), np.diff(old.indptr)) * earlier.n_items + old.indices
-    found = (row >= 0) & (column >= 0) & (find_sorted(keys, row * earlier.n_items + column) >= 0)
-    return np.bincount(user[found], minlength=test.n_users)
+def _pair_users(test: Interactions) -> IndexArray:
+    """The test user of each distinct pair of the test part."""
+    return np.repeat(np.arange(test.n_users), np.diff(test.to_csr("max").indptr))
+
+
+def _holds(users: IdMap, items: IdMap, pairs: CSR, test: Interactions) -> npt.NDArray[np.bool_]:
+    """Whether a matrix over some users and items stores each distinct pair of the test part."""
+    row = users.index_of(test.users.ids)[_pair_users(test)]
+    column = items.index_of(test.items.ids)[test.to_csr("max").indices]
+    # One integer a pair; the rows of a CSR matrix are sorted, so those of the stored pairs ascend.
+    keys = np.repeat(np.arange(len(users)), np.diff(pairs.indptr)) * len(items) + pairs.indices
+    return (row >= 0) & (column >= 0) & (find_sorted(keys, row * len(items) + column) >= 0)
 
 
 def _in_model_items(history: Interactions, items: IdMap) -> tuple[Histories, int]:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranking_fakes import ListModel
 
-from recsys_core.data import Interactions, Split
-from recsys_core.errors import ConfigError, DataError, ShapeError
+from recsys_core.data import Histories, Interactions, Split
+from recsys_core.errors import ConfigError, DataError, DTypeError, ShapeError
 from recsys_core.metrics import Diversity, ListMetric, PopulationMetric, evaluate, metric
 from recsys_core.types import Ranking
 
@@ -130,6 +130,91 @@ def test_an_undefined_value_is_null_and_leaves_the_user_out_of_the_mean():
     assert np.isnan(result.values["diversity@1"])
     assert json.loads(json.dumps(result.to_dict()))["values"]["diversity@1"] is None
     assert np.isnan(result.interval("diversity@1")).all()
+
+
+class Remembers(ListModel):
+    """Has histories of its own, as a fitted model has."""
+
+    def __init__(self, lists, items, had, **options):
+        super().__init__(lists, items, **options)
+        self.histories = Histories.from_lists([self.items.index_of(list(had.get(user, ""))) for user in lists])
+
+
+def test_a_model_fitted_on_some_of_the_test_part_is_warned_of():
+    split = Split(TRAIN, interactions({"u": "cd", "v": "e", "w": "zb"}), None)
+    had = {"u": "abc", "v": "ac", "w": "ade"}
+    with pytest.warns(
+        UserWarning, match=r"it was fitted on 1 of 4 test interactions that split\.train does not hold; fit"
+    ):
+        result = evaluate(Remembers(MODEL_LISTS, ITEMS, had), split, metrics="mrr")
+    assert (result.n_relevant_trained_on, result.n_relevant_filtered) == (1, 1)
+    assert "the model was fitted on 1 of them: fit it on split.train" in str(result)
+    assert result.to_dict()["n_relevant_trained_on"] == 1
+
+
+def test_a_model_fitted_on_the_whole_test_part_is_refused():
+    split = Split(TRAIN, interactions({"u": "cd", "w": "zb"}), None)
+    with pytest.raises(
+        DataError, match=r"^model: expected one fitted on split\.train, got one .* all 3 test interactions"
+    ):
+        evaluate(Remembers(MODEL_LISTS, ITEMS, {"u": "abcd", "v": "ac", "w": "adeb"}), split, metrics="mrr")
+
+
+def test_what_is_in_train_too_is_no_mistake():
+    # People come back: the model was fitted on train, which holds some of the test part.
+    split = Split(TRAIN, interactions({"u": "ac"}), None)
+    result = evaluate(Remembers(MODEL_LISTS, ITEMS, {"u": "ab", "v": "ac", "w": "ade"}), split, metrics="mrr")
+    assert (result.n_relevant_trained_on, result.n_relevant_filtered) == (0, 1)
+
+
+def test_what_a_history_tells_is_no_mistake_and_what_it_does_not_is():
+    test, history = interactions({"u": "cd"}), interactions({"u": "c"})
+    with pytest.warns(UserWarning, match=r"fitted on 1 of 2 test interactions"):
+        result = evaluate(Remembers(MODEL_LISTS, ITEMS, {"u": "abcd"}), Split(TRAIN, test, history), metrics="mrr")
+    assert result.n_relevant_trained_on == 1
+
+
+def test_interactions_are_no_split():
+    with pytest.raises(
+        DTypeError, match=r"^split: expected a Split, got Interactions; make one, such as by split_random"
+    ):
+        evaluate(model(), TRAIN)
+
+
+class Rates(ListModel):
+    """Predicts each item's place in the catalogue for users, and one more for histories; nothing of "e"."""
+
+    def score_indices(self, user_index=None, *, item_index, histories=None, row=None, n_threads=0):
+        assert len(item_index) == len(user_index if histories is None else row)
+        scores = (item_index + (histories is not None)).astype(np.float32)
+        return np.where(item_index == 4, np.float32(np.nan), scores)
+
+
+def test_predicted_ratings():
+    test = interactions({"u": {"a": 1, "d": 5}, "v": {"e": 5, "z": 2}, "x": {"b": 4}})
+    split = Split(TRAIN, test, interactions({"x": "ab"}))
+    rates = Rates(MODEL_LISTS, ITEMS)
+    result = evaluate(rates, split, k=(1, 2), metrics=["rmse", "mae"], filter_seen=False, batch_size=1)
+    # a: 0 for 1; d: 3 for 5; b: 1 + 1 for 4; nothing is said of e, and z is unknown.
+    assert dict(result.values) == pytest.approx({"rmse": np.sqrt((1 + 4 + 4) / 3), "mae": 5 / 3})
+    assert result.n_predicted == 3
+    assert "ratings predicted for 3 of them" in str(result)
+    assert result.higher_is_better == {"rmse": False, "mae": False}
+    assert result.per_user.columns == ["user_id"]
+    assert not rates.calls, "nothing is ranked"
+    both = evaluate(rates, split, k=2, metrics=["rmse", "recall"])
+    assert both.values["rmse"] == result.values["rmse"]
+    assert both.per_user.columns == ["user_id", "recall@2"]
+
+
+def test_predicted_ratings_need_scores():
+    split = Split(TRAIN, interactions({"u": "c"}), None)
+    with pytest.raises(
+        DataError, match=r"^model: expected one with score_indices for metrics of ratings, got ListModel"
+    ):
+        evaluate(model(), split, metrics="mae")
+    with pytest.raises(ConfigError, match=r"^k of the metric 'rmse': expected none"):
+        metric("rmse@10")
 
 
 class TestHistories:

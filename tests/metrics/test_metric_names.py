@@ -5,18 +5,26 @@ import pytest
 from recsys_core.errors import ConfigError
 from recsys_core.metrics import ListMetric, Metric, metric, split_name, standard_metrics
 
+RATINGS = {"mae", "rmse"}
+
 
 @pytest.mark.parametrize("name", standard_metrics())
 def test_a_standard_metric_is_reported_under_its_name(name):
-    assert metric(name).label(7) == f"{name}@7"
-    assert metric(f"{name}@5").k == metric(name, 5).k == 5
     assert metric(name).k is None
     assert metric(name) == metric(name)
+    if name in RATINGS:
+        assert metric(name).label(7) == name
+        with pytest.raises(ConfigError, match=f"^k of the metric '{name}': expected none, since it measures no lists"):
+            metric(name, 5)
+        return
+    assert metric(name).label(7) == f"{name}@7"
+    assert metric(f"{name}@5").k == metric(name, 5).k == 5
     assert metric(name) != metric(name, 5)
 
 
 def test_direction():
-    assert {name for name in standard_metrics() if not metric(name).higher_is_better} == {"gini", "mean_popularity"}
+    lower_is_better = {name for name in standard_metrics() if not metric(name).higher_is_better}
+    assert lower_is_better == {"gini", "mean_popularity"} | RATINGS
 
 
 def test_unknown_name_suggests_a_near_one():
