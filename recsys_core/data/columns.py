@@ -16,6 +16,9 @@ __all__ = ["OPTIONAL", "REQUIRED", "likely_column", "map_columns"]
 REQUIRED: Final = ("user_id", "item_id")
 OPTIONAL: Final = ("weight", "datetime")
 
+# Of other files than those with commas.
+_SEPARATORS: Final = ("\t", ";", "|", ",")
+
 # What data sets call these columns, lower case and without punctuation.
 _KNOWN_NAMES: Final[dict[str, frozenset[str]]] = {
     "user_id": frozenset(
@@ -91,9 +94,13 @@ def likely_column(part: str, available: Sequence[str]) -> str | None:
 
 def _missing(part: str, name: str | None, available: Sequence[str]) -> Finding:
     there = ", ".join(map(repr, available)) if available else "no columns at all"
+    message = f"{part}: expected a column {name!r}, got {there}"
+    other = [character for character in _SEPARATORS if character in available[0]] if len(available) == 1 else []
+    if other:
+        remedy = f"the one name has {other[0]!r} in it: if fields end there, pass separator={other[0]!r}"
+        return Finding("missing-column", "error", message, remedy)
     guess = likely_column(part, available)
     if guess is None and name is not None:
         guess = next(iter(difflib.get_close_matches(name, available, n=1)), None)
     remedy = f'pass columns={{"{part}": {guess!r}}}' if guess else f'name the column with columns={{"{part}": ...}}'
-    message = f"{part}: expected a column {name!r}, got {there}"
     return Finding("missing-column", "error", message, remedy)

@@ -80,7 +80,7 @@ class IdMap:
         """Name of the type of the ids: ``int8`` to ``uint64``, ``string`` or ``date``."""
         return next(name for name, dtype in ID_DTYPES.items() if dtype == self._ids.dtype)
 
-    def index_of(self, values: Any, *, missing: int = -1) -> IndexArray:
+    def index_of(self, values: Any, *, missing: int = -1, argument: str = "values") -> IndexArray:
         """Look up the indices of ids.
 
         Parameters
@@ -89,6 +89,8 @@ class IdMap:
             Ids of the same kind as the map's; integers may have another width.
         missing
             The index returned for an id that is not in the map, and for null.
+        argument
+            What an error calls the values.
 
         Returns
         -------
@@ -112,7 +114,7 @@ class IdMap:
         kind, expected = _kind(series.dtype), _kind(self._ids.dtype)
         if kind != expected:
             raise DTypeError(
-                f"values: expected {expected} ids as in the map ({self.dtype}), got {kind} ({series.dtype}); "
+                f"{argument}: expected {expected} ids as in the map ({self.dtype}), got {kind} ({series.dtype}); "
                 "convert them to the type of the ids the data had"
             )
         # A value that does not fit the ids' width turns into null: it cannot be in the map.

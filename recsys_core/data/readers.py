@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,16 +89,21 @@ def scan_table(
     path = Path(path)
     if not path.exists():
         raise DataError(f"path: expected a file, got {str(path)!r}, which does not exist")
+    if path.is_dir():
+        raise DataError(f"path: expected a file, got {str(path)!r}, which is a folder")
     suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst")]
     suffix = suffixes[-1].lower() if suffixes else ""
     if suffix in (".parquet", ".pq"):
         return pl.scan_parquet(path)
     separator = _SEPARATORS.get(suffix) if separator is None else separator
-    if separator is None or len(separator) != 1:
+    if separator is None:
         raise ConfigError(
-            f"separator: expected one character for {path.name!r}, got {separator!r}; it is known only for "
-            f"{', '.join(_SEPARATORS)} and .parquet"
+            f"separator: expected one for {path.name!r}, since only the suffixes {', '.join(_SEPARATORS)} and .parquet "
+            "tell how a file is read; pass separator=','"
         )
+    if len(separator) != 1:
+        raise ConfigError(f"separator: expected one character for {path.name!r}, got {separator!r}")
+    _check_utf8(path)
     scan = partial(
         pl.scan_csv,
         path,
@@ -109,6 +115,16 @@ def scan_table(
     )
     given = dict(schema or {})
     return scan(schema_overrides=given | _texts_of_digits(scan(schema_overrides=given), scan, set(given)))
+
+
+def _check_utf8(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise FormatError(
+            f"path: expected UTF-8 in {path.name!r}, got UTF-16; convert it, such as by "
+            f"`iconv -f UTF-16 -t UTF-8 {path.name}`"
+        )
 
 
 def _texts_of_digits(inferred: pl.LazyFrame, scan: Callable[..., pl.LazyFrame], given: set[str]) -> dict[str, Any]:

@@ -27,6 +27,9 @@ Severity: TypeAlias = Literal["error", "warning", "info"]
 
 SHOWN_ROWS = 5
 
+# What tables write for a number that is not there; lower case.
+_MISSING: Final = ("", "nan", "na", "n/a", "null", "none")
+
 ID_DTYPES: Final[dict[str, Any]] = {
     "int8": pl.Int8,
     "int16": pl.Int16,
@@ -156,22 +159,53 @@ def _object_ids(ids: list[Any], column: str) -> Finding:
 def parse_weights(weights: pl.Series, column: str) -> tuple[FloatArray | None, list[Finding]]:
     """Return weights as float32, shape (n,), or None and the errors that prevent it.
 
-    A weight is a finite number of at least 0; booleans count as 0 and 1.
+    A weight is a finite number of at least 0; booleans count as 0 and 1.  Text is no number, but it is read as far as
+    it goes, so that the cells which made a column of numbers one of text are found.
     """
-    if weights.dtype == pl.Object or not (weights.dtype.is_numeric() or weights.dtype in (pl.Boolean, pl.Null)):
-        message = f"{column}: expected numbers, got {weights.dtype} (row 0 is {weights[0]!r})"
-        return None, [
-            Finding("weight-type", "error", message, "cast the column to a float", len(weights), error=DTypeError)
-        ]
+    numbers: pl.Series = weights
+    findings: list[Finding] = []
+    if weights.dtype == pl.String:
+        numbers, findings = _numbers_in_text(weights, column)
+    elif weights.dtype == pl.Object or not (weights.dtype.is_numeric() or weights.dtype in (pl.Boolean, pl.Null)):
+        return None, [_not_numbers(weights, column)]
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
-        values = weights.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float32)
-    bad = ~np.isfinite(values)
+        values = numbers.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float32)
+    for check, expected, bad in (
+        ("finite-weights", "a finite weight", ~np.isfinite(values) & ~_unreadable(weights)),
+        ("negative-weights", "a weight of at least 0", values < 0),
+    ):
+        if bad.any():
+            findings.append(_bad_weights(check, column, expected, weights, bad))
+    if weights.dtype == pl.String and not findings:
+        findings = [_not_numbers(weights, column)]
+    return (None if findings else values), findings
+
+
+def _numbers_in_text(weights: pl.Series, column: str) -> tuple[pl.Series, list[Finding]]:
+    """The numbers in a column of text, null where there is none, and an error if some cells are neither nor empty."""
+    bad = _unreadable(weights)
+    findings = []
     if bad.any():
-        return None, [_bad_weights("finite-weights", column, "a finite weight", weights, bad)]
-    bad = values < 0
-    if bad.any():
-        return None, [_bad_weights("negative-weights", column, "a weight of at least 0", weights, bad)]
-    return values, []
+        rows, count = first_rows(bad), int(bad.sum())
+        got = describe_rows(rows, count, [weights[row] for row in rows])
+        message = f"{column}: expected numbers, got {got}"
+        remedy = "mend these cells, or drop their rows"
+        findings.append(Finding("weight-type", "error", message, remedy, count, rows, DTypeError))
+    return weights.str.strip_chars().cast(pl.Float64, strict=False), findings
+
+
+def _unreadable(weights: pl.Series) -> npt.NDArray[np.bool_]:
+    """Where a column of text has a cell that is neither a number nor one of the words for a missing one."""
+    if weights.dtype != pl.String:
+        return np.zeros(len(weights), np.bool_)
+    text = weights.str.strip_chars()
+    missing = text.is_null() | text.str.to_lowercase().is_in(_MISSING)
+    return (text.cast(pl.Float64, strict=False).is_null() & ~missing).to_numpy()
+
+
+def _not_numbers(weights: pl.Series, column: str) -> Finding:
+    message = f"{column}: expected numbers, got {weights.dtype} (row 0 is {weights[0]!r})"
+    return Finding("weight-type", "error", message, "cast the column to a float", len(weights), error=DTypeError)
 
 
 def _bad_weights(check: str, column: str, expected: str, weights: pl.Series, bad: npt.NDArray[np.bool_]) -> Finding:

@@ -227,3 +227,18 @@ def test_ids_without_an_event_do_not_count():
     interactions = Interactions.from_csr(sp.csr_matrix([[1.0, 0.0], [0.0, 0.0]]))
     report = audit(interactions)
     assert (interactions.n_users, report.n_users, report.n_items, report.density) == (2, 1, 1, 1)
+
+
+def test_cells_that_are_no_numbers_are_named_and_the_others_checked_too():
+    weights = ["1", "2.5", "oops", "-1", "inf", "NA", "", " 3 ", "5 stars"]
+    table = pl.DataFrame({"user_id": range(9), "item_id": range(9), "weight": weights})
+    found = {finding.check: finding for finding in audit(table).findings if finding.severity == "error"}
+    assert found["weight-type"].rows == (2, 8)
+    assert "weight: expected numbers, got rows 2 ('oops'), 8 ('5 stars')" in found["weight-type"].message
+    assert found["finite-weights"].rows == (4, 5, 6)
+    assert found["negative-weights"].rows == (3,)
+
+
+def test_negative_weights_are_reported_beside_infinite_ones():
+    table = pl.DataFrame({"user_id": [1, 2], "item_id": [1, 2], "weight": [-1.0, float("inf")]})
+    assert {"negative-weights", "finite-weights"} <= {finding.check for finding in audit(table).findings}

@@ -51,11 +51,30 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / "t.dat").write_text("1::2\n")
     with pytest.raises(ConfigError, match=r"expected one character for 't.dat', got '::'"):
         Interactions.read(tmp_path / "t.dat", separator="::")
-    with pytest.raises(ConfigError, match=r"got None; it is known only for .csv, .tsv, .tab and .parquet"):
+    with pytest.raises(
+        ConfigError, match=r"since only the suffixes .csv, .tsv, .tab and .parquet tell .*separator=','"
+    ):
         Interactions.read(tmp_path / "t.dat")
+    with pytest.raises(DataError, match=r"^path: expected a file, got '.*', which is a folder$"):
+        Interactions.read(tmp_path)
+    (tmp_path / "wide.csv").write_text("user_id,item_id\n1,2\n", encoding="utf-16")
+    with pytest.raises(
+        FormatError, match=r"^path: expected UTF-8 in 'wide.csv', got UTF-16; convert it, such as by `iconv"
+    ):
+        Interactions.read(tmp_path / "wide.csv")
     (tmp_path / "t.csv").write_text("user,item_id\n1,2\n")
     with pytest.raises(DataError, match=r"""pass columns={"user_id": 'user'}"""):
         Interactions.read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(("name", "separator"), [("t.csv", ";"), ("t.csv", "\t"), ("t.csv", "|"), ("t.tsv", ",")])
+def test_a_header_that_is_one_field_tells_of_another_separator(tmp_path, name, separator):
+    path = tmp_path / name
+    path.write_text(f"user_id{separator}item_id\n1{separator}2\n")
+    with pytest.raises(DataError) as caught:
+        Interactions.read(path)
+    assert f"if fields end there, pass separator={separator!r}" in str(caught.value)
+    assert len(Interactions.read(path, separator=separator)) == 1
 
 
 def test_an_unmapped_column_of_a_file_is_mentioned(tmp_path, caplog):
