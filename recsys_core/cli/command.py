@@ -13,6 +13,7 @@ import typer
 
 from recsys_core.cli.failures import INTERRUPTED, exit_code, report, wants_traceback
 from recsys_core.cli.output import Output
+from recsys_core.cli.wording import as_error
 from recsys_core.errors import RecsysError
 
 __all__ = ["command"]
@@ -58,7 +59,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[Concatenate[Outpu
             except (RecsysError, OSError) as error:
                 if traceback or wants_traceback():
                     raise
-                report(str(error))
+                report(as_error(str(error)))
                 raise typer.Exit(exit_code(error)) from None
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]

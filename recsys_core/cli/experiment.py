@@ -85,7 +85,7 @@ def measure(
 
 
 def leading_metric(evaluation: metrics.Evaluation) -> str:
-    """The metric that decides which model is best: the first that has a value for each user.
+    """The metric that decides which model is best: the first that has a value for each user, or the first of ratings.
 
     Raises
     ------
@@ -93,6 +93,8 @@ def leading_metric(evaluation: metrics.Evaluation) -> str:
         There is none.
     """
     names = [name for name in evaluation.values if name in evaluation.per_user.columns]
+    if not names and evaluation.n_predicted:
+        names = list(evaluation.values)
     if not names:
         raise ConfigError(
             f"evaluate.metrics: expected at least one with a value for each user, such as ndcg, to order models by, "
@@ -112,12 +114,15 @@ def trial_rows(trials: list[Trial], confidence: float) -> list[dict[str, Any]]:
     others = [name for name in trials[0].evaluation.values if name != metric][: _SHOWN_COLUMNS - 1]
     rows = []
     for trial in trials:
-        low, high = trial.evaluation.interval(metric, confidence)
+        interval = None
+        if metric in trial.evaluation.per_user.columns:
+            low, high = trial.evaluation.interval(metric, confidence)
+            interval = f"{low:.4f} - {high:.4f}"
         rows.append(
             {
                 "model": trial.request.label,
                 metric: trial.evaluation.values[metric],
-                f"{100 * confidence:g}% interval": f"{low:.4f} - {high:.4f}",
+                f"{100 * confidence:g}% interval": interval,
                 **{name: trial.evaluation.values[name] for name in others},
                 "fit (s)": f"{trial.fit_seconds:.2f}",
             }

@@ -53,5 +53,8 @@ def ids_of(words: Sequence[str], ids: IdMap, option: str) -> list[Any]:
         try:
             converted.append(convert(word))
         except ValueError:
-            raise DataError(f"{option}: expected ids of type {ids.dtype}, as in the bundle, got {word!r}.") from None
+            several = f"; repeat {option} for several" if "," in word and option == "--user" else ""
+            raise DataError(
+                f"{option}: expected ids of type {ids.dtype}, as in the bundle, got {word!r}{several}."
+            ) from None
     return converted

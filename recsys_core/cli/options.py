@@ -14,6 +14,7 @@ __all__ = [
     "KOption",
     "MetricOption",
     "PathOption",
+    "SeparatorOption",
     "SetOption",
     "SplitOption",
     "ThreadsOption",
@@ -37,6 +38,15 @@ ColumnsOption: TypeAlias = Annotated[
         metavar="PART=NAME,...",
         help="Names of the columns, such as user_id=userId,weight=rating; the parts are user_id, item_id, weight "
         "and datetime. An empty name leaves an optional one out.",
+        rich_help_panel=_DATA,
+    ),
+]
+SeparatorOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--separator",
+        metavar="CHARACTER",
+        help="Between the fields of a text file, such as ';' or '|', or tab; told from the suffix if left out.",
         rich_help_panel=_DATA,
     ),
 ]

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from recsys_core.cli.wording import in_options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -145,7 +147,7 @@ class Output:
         """Warn on stderr, even when quiet."""
         from rich.text import Text
 
-        self._stderr.print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
+        self._stderr.print(Text.assemble(("warning: ", "bold yellow"), in_options(text)), soft_wrap=True)
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[int, int], None]]:

@@ -172,6 +172,8 @@ class RunConfig:
     model_table: dict[str, Any]
     model_tables: dict[str, dict[str, Any]]
     tune: TuneSection
+    assigned: tuple[tuple[str, ...], ...] = ()
+    """What ``--set`` assigned, by the parts of its name: to assign what a command does not read is a mistake."""
 
     @property
     def validation(self) -> SplitSection:
@@ -194,6 +196,12 @@ class RunConfig:
         chosen = settings.pop("name", None)
         if chosen is None:
             raise ConfigError("model: expected a name, got none; name one, such as als (`recsys models list`).")
+        for names in self.assigned:
+            if names[0] == "models":
+                raise ConfigError(
+                    f"--set: expected settings of the one model, got {'.'.join(names)}; "
+                    f"use model.{'.'.join(names[2:])}."
+                )
         return ModelRequest(chosen, chosen, settings)
 
     def models(self, labels: Iterable[str]) -> list[ModelRequest]:
@@ -202,7 +210,7 @@ class RunConfig:
         Raises
         ------
         ConfigError
-            There is no model, or one label twice.
+            There is no model, or one label twice, or ``--set`` names a setting of another.
         """
         chosen = list(labels) or list(self.model_tables)
         if not chosen:
@@ -213,6 +221,14 @@ class RunConfig:
         twice = sorted({label for label in chosen if chosen.count(label) > 1})
         if twice:
             raise ConfigError(f"models: expected each label once, got {', '.join(twice)} more than once.")
+        for names in self.assigned:
+            if names[0] == "model":
+                raise ConfigError(
+                    f"--set: expected settings of a model by its label, got {'.'.join(names)}; use "
+                    f"models.{chosen[0]}.{'.'.join(names[1:])}."
+                )
+            if names[0] == "models":
+                _check_names("--set: models", names[1:2], tuple(chosen))
         requests = []
         for label in chosen:
             settings = dict(self.model_tables.get(label, {}))
@@ -246,6 +262,7 @@ def read_run_config(
     """
     tables = _read_toml(path) if path is not None else {}
     given = [_parse_assignment(assignment) for assignment in assignments]
+    assigned = tuple(names for names, _ in given)
     given += [
         ((section, key), value)
         for section, values in (flags or {}).items()
@@ -264,6 +281,7 @@ def read_run_config(
         model_table=tables.get("model", {}),
         model_tables=tables.get("models", {}),
         tune=build_config(TuneSection, tables.get("tune", {}), model="tune"),
+        assigned=assigned,
     )
 
 
@@ -273,6 +291,7 @@ def run_flags(
     path: Path | None = None,
     dataset: str | None = None,
     columns: str | None = None,
+    separator: str | None = None,
     split: str | None = None,
     k: list[int] | None = None,
     metric: list[str] | None = None,
@@ -291,6 +310,7 @@ def run_flags(
             "path": None if path is None else str(path),
             "dataset": dataset,
             "columns": None if columns is None else _parse_columns(columns),
+            "separator": "\t" if separator in ("tab", "\\t") else separator,  # which no shell types easily
         },
         "model": {"name": model},
         "split": {"method": split},
@@ -335,7 +355,7 @@ def _drop_replaced(tables: dict[str, Any], given: Mapping[tuple[str, ...], Any])
     if model.get("name") != given.get(("model", "name"), model.get("name")):
         model.clear()
     if ("data", "path") in given or ("data", "dataset") in given:
-        keys = ("path", "dataset", "options") + (("columns",) if ("data", "dataset") in given else ())
+        keys = ("path", "dataset", "options") + (("columns", "separator") if ("data", "dataset") in given else ())
         for key in keys:
             tables.get("data", {}).pop(key, None)
     table = tables.get("split", {})

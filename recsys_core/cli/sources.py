@@ -87,13 +87,19 @@ def _is_dataset(section: DataSection) -> bool:
         given = "neither" if section.path is None else "both"
         raise ConfigError(f"data: expected either a file or a registered data set, got {given}; pass --path FILE or "
                           "--dataset NAME (`recsys models list --kind dataset`).")  # fmt: skip
+    if section.path is not None and section.options:
+        raise ConfigError(
+            f"data.options: expected none for a file, got {', '.join(section.options)}; which a data set's loader "
+            "takes; how a file is read is said by --columns, --separator and --set data.time_unit=UNIT."
+        )
     return section.dataset is not None
 
 
 def _load_dataset(out: Output, section: DataSection) -> data.Interactions:
     assert section.dataset is not None
-    if section.columns:
-        raise ConfigError("data.columns: expected none for a data set, which knows its columns; leave it out.")
+    for name in ("columns", "separator"):
+        if getattr(section, name):
+            raise ConfigError(f"data.{name}: expected none for a data set, which knows how it is read; leave it out.")
     interactions = load_dataset(out, section.dataset, section.options)
     out.note(f"{section.dataset}: from {interactions.source or 'its plugin'}")
     return interactions

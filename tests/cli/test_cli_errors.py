@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from recsys_core import errors
@@ -117,3 +118,50 @@ def test_a_reader_that_leaves() -> None:
         stderr = process.stderr.read()
     assert process.returncode == 1
     assert stderr == b""
+
+
+def test_remedies_are_options(recsys, ratings: pl.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    ratings.rename({"user_id": "userId"}).write_csv(path)
+    assert "pass --columns user_id='userId'" in recsys("fit", "popularity", "--path", path, code=3).stderr
+    ratings.write_csv(path)
+    recsys("fit", "popularity", "--path", path, "-o", tmp_path / "b")
+    told = recsys("recommend", tmp_path / "b", "--user", "999", code=3).stderr
+    assert "--user: 1 unknown user(s): 999" in told
+    assert "pass --on-unknown ignore to leave them out or --on-unknown fallback for" in told
+    assert "repeat --user for several" in recsys("recommend", tmp_path / "b", "--user", "1,2", code=3).stderr
+    assert "make one with `recsys fit`" in recsys("recommend", tmp_path, "--user", "1", code=5).stderr
+    assert (
+        "--allow: 1 unknown item(s): 7" in recsys("recommend", tmp_path / "b", "-u", "1", "--allow", "7", code=3).stderr
+    )
+
+
+def test_rows_are_said_to_be_counted_from_0(recsys, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("user_id,item_id,weight\n1,1,1\n2,2,bad\n")
+    told = recsys("fit", "popularity", "--path", path, code=3).stderr
+    assert "weight: expected numbers, got row 1 ('bad')" in told
+    assert "(rows are counted from 0, without the header)" in told
+    assert "Rows are counted from 0, without the header." in recsys("data", "audit", "--path", path, code=3).stdout
+
+
+def test_what_exists_already_is_wrong_usage_everywhere(recsys, ratings: pl.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    ratings.write_parquet(path)
+    recsys("fit", "popularity", "--path", path, "-o", tmp_path / "b")
+    assert "exists already" in recsys("fit", "popularity", "--path", path, "-o", tmp_path / "b", code=2).stderr
+
+
+def test_an_interrupt_while_the_command_is_being_imported_is_reported_as_any_other() -> None:
+    script = """
+import sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "recsys_core.cli.app":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupts())
+from recsys_core.cli import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "error: interrupted.\n")

@@ -123,3 +123,11 @@ main()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert f"problem: {problem}" in done.stdout
     assert done.stderr == ""
+
+
+def test_show_takes_every_kind(recsys) -> None:
+    assert recsys("models", "show", "mmr", "--kind", "reranker", "--json").json["kind"] == "reranker"
+    assert "Root mean squared error" in recsys("models", "show", "rmse", "--kind", "metric").stdout
+    assert recsys("models", "show", "ml-100k", "--kind", "dataset").stdout
+    assert "models show NAME --kind metric" in recsys("models", "list", "--kind", "metric").stderr
+    assert recsys("models", "show", "mmr", code=4).stderr

@@ -212,7 +212,8 @@ def test_new_refuses_an_existing_directory(recsys, generated: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["Recsys-X", "recsys_x", "x--y", "-x", "9x", "x y", "json", "class", "recsys-core",
-                                  "recsys-9", "../x", ""])  # fmt: skip
+                                  "recsys-9", "../x", "", "numpy", "recsys-classic", "als",
+                                  "recsys-item-knn"])  # fmt: skip
 def test_new_refuses_names(recsys, tmp_path: Path, name: str) -> None:
     recsys("plugins", "new", "--directory", tmp_path / "x", "--", name, code=2)
     assert not (tmp_path / "x").exists()

@@ -49,7 +49,7 @@ def test_fit_prints_where_it_saved(recsys, data: tuple[str, ...], tmp_path: Path
 
 def test_fit_does_not_overwrite_unasked(recsys, data: tuple[str, ...], bundle: Path) -> None:
     before = (bundle / "manifest.json").read_bytes()
-    assert "--overwrite" in recsys("fit", "popularity", *data, "-o", bundle, code=5).stderr
+    assert "--overwrite" in recsys("fit", "popularity", *data, "-o", bundle, code=2).stderr
     assert (bundle / "manifest.json").read_bytes() == before
     recsys("fit", "popularity", *data, "-o", bundle, "--overwrite")
     assert json.loads((bundle / "manifest.json").read_text())["model"]["name"] == "popularity"
@@ -309,3 +309,47 @@ def test_export_with_k_inside(recsys, bundle: Path, tmp_path: Path) -> None:
     report = recsys("export", bundle, tmp_path / "model.onnx", "--k", "7", "--json").json
     assert "k" not in [tensor["name"] for tensor in report["inputs"]]
     assert recsys("export", bundle, tmp_path / "no" / "model.onnx", code=2).stderr.startswith("error: OUTPUT")
+
+
+def test_ratings_are_measured(recsys, data: tuple[str, ...]) -> None:
+    options = ("--split", "random", "--metric", "rmse", "--metric", "mae")
+    outcome = recsys("evaluate", "explicit_mf", *data, *options, "--json")
+    values, n = outcome.json["values"], outcome.json["n_predicted"]
+    assert 0 < values["mae"] <= values["rmse"] < 4
+    assert f"Scores were taken for predicted ratings of {n:,} of the relevant items." in outcome.stderr
+    compared = recsys(
+        "compare", "explicit_mf", "flat", *data, *options, "--set", "models.flat.name=explicit_mf",
+        "--set", "models.flat.regularization=1000", "--json",
+    ).json  # fmt: skip
+    assert compared["leading_metric"] == "rmse"
+    errors = [model["evaluation"]["values"]["rmse"] for model in compared["models"]]
+    assert errors == sorted(errors)
+    assert compared["paired"] is None
+    assert "rmse" in recsys("compare", "explicit_mf", *data, *options).stdout
+
+
+def test_a_history_that_tells_nothing_gets_nothing_and_is_mentioned(recsys, data: tuple[str, ...], tmp_path) -> None:
+    recsys("fit", "ease", *data, "-o", tmp_path / "b")
+    for backend in ("onnx", "core"):
+        outcome = recsys("recommend", tmp_path / "b", "--history", "", "--backend", backend)
+        assert "Nothing to recommend" in outcome.stderr
+        assert "--on-unknown fallback" in outcome.stderr
+        outcome = recsys("recommend", tmp_path / "b", "--history", "", "--history", "100", "--backend", backend)
+        assert "Nothing for history ''" in outcome.stderr
+        assert "For history 100" in outcome.stdout
+    popular = recsys("recommend", tmp_path / "b", "--history", "", "--on-unknown", "fallback", "--k", "3", "--json")
+    assert len(popular.json["recommendations"]) == 3
+
+
+def test_a_separator(recsys, ratings: pl.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    ratings.write_csv(path, separator=";")
+    assert "pass --separator ','" in recsys("data", "audit", "--path", path, code=2).stderr
+    assert "pass --separator ';'" in recsys("data", "audit", "--path", path, "--separator", ",", code=3).stdout
+    for command in (("data", "audit"), ("evaluate", "popularity"), ("compare", "popularity")):
+        recsys(*command, "--path", path, "--separator", ";")
+    ratings.write_csv(path, separator="\t")
+    recsys("data", "audit", "--path", path, "--separator", "tab")
+    option = 'data.options.separator=";"'
+    assert "--separator" in recsys("data", "audit", "--path", path, "--set", option, code=2).stderr
+    assert "none for a data set" in recsys("data", "audit", "--dataset", "ml-100k", "--separator", ";", code=2).stderr

@@ -103,9 +103,22 @@ def test_set_reads_toml_values(text: str, value: object) -> None:
 
 def test_set_reaches_into_tables(toml: Path) -> None:
     run = read_run_config(toml, ["models.small.n_factors=4", "models.large.name=als", "data.columns.weight=stars"])
-    assert run.models(["small"])[0].settings == {"n_factors": 4}
-    assert run.models(["large"])[0].name == "als"
+    small, large = run.models(["small", "large"])
+    assert small.settings == {"n_factors": 4}
+    assert large.name == "als"
     assert run.data.columns == {"user_id": "person", "item_id": "film", "weight": "stars"}
+
+
+def test_a_setting_of_a_model_that_is_not_asked_for_is_refused() -> None:
+    run = read_run_config(None, ["model.n_factors=8"])
+    with pytest.raises(ConfigError, match=r"^--set: .* by its label, got model.n_factors; use models.als.n_factors.$"):
+        run.models(["als", "ease"])
+    run = read_run_config(None, ["models.al.n_factors=8"])
+    with pytest.raises(ConfigError, match=r"expected one of als, ease, got 'al'. Did you mean 'als'\?$"):
+        run.models(["als", "ease"])
+    run = read_run_config(None, ["models.als.n_factors=8"], flags={"model": {"name": "als"}})
+    with pytest.raises(ConfigError, match=r"of the one model, got models.als.n_factors; use model.n_factors.$"):
+        run.model()
 
 
 def test_flags_win_over_set_and_set_over_the_file(toml: Path) -> None:

@@ -14,6 +14,7 @@ from recsys_core.cli.options import (
     KOption,
     MetricOption,
     PathOption,
+    SeparatorOption,
     SetOption,
     SplitOption,
     ThreadsOption,
@@ -37,6 +38,7 @@ def compare(
     dataset: DatasetOption = None,
     path: PathOption = None,
     columns: ColumnsOption = None,
+    separator: SeparatorOption = None,
     split: SplitOption = None,
     k: KOption = None,
     metric: MetricOption = None,
@@ -55,7 +57,7 @@ def compare(
     from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions, make_split
 
-    flags = run_flags(path=path, dataset=dataset, columns=columns, split=split, k=k, metric=metric)
+    flags = run_flags(path=path, dataset=dataset, columns=columns, separator=separator, split=split, k=k, metric=metric)
     run = read_run_config(config, settings or (), flags=flags)
     requests = run.models(models or ())
     interactions = load_interactions(out, run.data)
@@ -64,7 +66,7 @@ def compare(
     confidence = run.evaluate.confidence
     leading = leading_metric(trials[0].evaluation)
     paired = None
-    if len(trials) > 1:
+    if len(trials) > 1 and leading in trials[0].evaluation.per_user.columns:
         paired = metrics.compare(trials[0].evaluation, trials[1].evaluation, metric=leading, confidence=confidence)
     out.data(
         {
@@ -79,7 +81,7 @@ def compare(
     best = trials[0].evaluation
     out.table(
         trial_rows(trials, confidence),
-        title=f"{len(trials)} models, split by {run.split.method}",
+        title=f"{len(trials)} model{'' if len(trials) == 1 else 's'}, split by {run.split.method}",
         caption=f"{best.n_users:,} users, {best.n_relevant:,} relevant items; best first by {leading}",
     )
     if paired is not None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from recsys_core.cli.command import command
-from recsys_core.cli.options import ColumnsOption, ConfigOption, DatasetOption, PathOption, SetOption
+from recsys_core.cli.options import ColumnsOption, ConfigOption, DatasetOption, PathOption, SeparatorOption, SetOption
 from recsys_core.cli.output import Output
+from recsys_core.cli.wording import ROWS, in_options
 
 if TYPE_CHECKING:
     from recsys_core.data import AuditReport
@@ -28,6 +29,7 @@ def data_audit(
     dataset: DatasetOption = None,
     path: PathOption = None,
     columns: ColumnsOption = None,
+    separator: SeparatorOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
 ) -> None:
@@ -38,7 +40,7 @@ def data_audit(
     from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import audit_source
 
-    flags = run_flags(path=path, dataset=dataset, columns=columns)
+    flags = run_flags(path=path, dataset=dataset, columns=columns, separator=separator)
     run = read_run_config(config, settings or (), flags=flags)
     report = audit_source(out, run.data)
     out.data(report.to_dict())
@@ -75,7 +77,9 @@ def print_audit(out: Output, report: AuditReport, source: str | None = None) -> 
     if rows:
         out.table(rows)
     for finding in report.findings:
-        out.paragraph(f"{finding.severity}: {finding}")
+        out.paragraph(f"{finding.severity}: {in_options(str(finding))}")
+    if any(finding.rows for finding in report.findings):
+        out.paragraph(f"{ROWS.capitalize()}.")
     if not report.findings:
         out.paragraph("Nothing to report.")
 

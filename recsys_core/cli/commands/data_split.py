@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from recsys_core.cli.command import command
-from recsys_core.cli.options import ColumnsOption, ConfigOption, DatasetOption, PathOption, SetOption, SplitOption
+from recsys_core.cli.options import (
+    ColumnsOption,
+    ConfigOption,
+    DatasetOption,
+    PathOption,
+    SeparatorOption,
+    SetOption,
+    SplitOption,
+)
 from recsys_core.cli.output import Output
 
 __all__ = ["register"]
@@ -28,6 +36,7 @@ def data_split(
     ),
     split: SplitOption = None,
     columns: ColumnsOption = None,
+    separator: SeparatorOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace parts that are there already.")] = False,
@@ -41,7 +50,7 @@ def data_split(
     from recsys_core.cli.sources import load_interactions, make_split
     from recsys_core.errors import ConfigError
 
-    flags = run_flags(path=path, dataset=dataset, columns=columns, split=split)
+    flags = run_flags(path=path, dataset=dataset, columns=columns, separator=separator, split=split)
     run = read_run_config(config, settings or (), flags=flags)
     interactions = load_interactions(out, run.data)
     parts = make_split(interactions, run.split)

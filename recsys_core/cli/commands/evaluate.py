@@ -15,6 +15,7 @@ from recsys_core.cli.options import (
     KOption,
     MetricOption,
     PathOption,
+    SeparatorOption,
     SetOption,
     SplitOption,
     ThreadsOption,
@@ -43,6 +44,7 @@ def evaluate(
     dataset: DatasetOption = None,
     path: PathOption = None,
     columns: ColumnsOption = None,
+    separator: SeparatorOption = None,
     split: SplitOption = None,
     k: KOption = None,
     metric: MetricOption = None,
@@ -65,7 +67,9 @@ def evaluate(
 
     is_bundle = model is not None and (Path(model) / MANIFEST).is_file()
     name = None if is_bundle else model
-    flags = run_flags(model=name, path=path, dataset=dataset, columns=columns, split=split, k=k, metric=metric)
+    flags = run_flags(
+        model=name, path=path, dataset=dataset, columns=columns, separator=separator, split=split, k=k, metric=metric
+    )
     run = read_run_config(config, settings or (), flags=flags)
     if model is not None and is_bundle:
         if split is not None:
@@ -130,6 +134,10 @@ def _print(out: Output, evaluation: Evaluation, confidence: float, about: dict[s
         out.note(f"{evaluation.n_users_skipped:,} test users left out: the model knows nothing about them.")
     if evaluation.n_relevant_unknown:
         out.note(f"{evaluation.n_relevant_unknown:,} relevant items are unknown to the model and count as misses.")
+    if evaluation.n_predicted:
+        out.note(
+            f"Ratings were predicted for {evaluation.n_predicted:,} of them; the model's scores were taken for ratings."
+        )
     if evaluation.n_relevant_filtered:
         out.note(
             f"{evaluation.n_relevant_filtered:,} relevant items were left out of the lists, since the user had them "

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from recsys_core.cli.command import command
-from recsys_core.cli.options import ColumnsOption, ConfigOption, DatasetOption, PathOption, SetOption
+from recsys_core.cli.options import ColumnsOption, ConfigOption, DatasetOption, PathOption, SeparatorOption, SetOption
 from recsys_core.cli.output import Output
 
 __all__ = ["register"]
@@ -29,6 +29,7 @@ def fit(
     dataset: DatasetOption = None,
     path: PathOption = None,
     columns: ColumnsOption = None,
+    separator: SeparatorOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     with_index: Annotated[
@@ -47,17 +48,17 @@ def fit(
     from recsys_core.bundle.manifest import read_manifest
     from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions
-    from recsys_core.errors import FormatError
+    from recsys_core.errors import ConfigError
     from recsys_core.registry import create
 
-    flags = run_flags(model=model, path=path, dataset=dataset, columns=columns)
+    flags = run_flags(model=model, path=path, dataset=dataset, columns=columns, separator=separator)
     run = read_run_config(config, settings or (), flags=flags)
     request = run.model()
     recommender = create(request.name, **request.settings)
     target = Path("runs") / request.name.rpartition(":")[2] if output is None else output
     if target.exists() and not overwrite:
         # Before the training, not after it.
-        raise FormatError(f"{target}: exists already; choose another --output, or pass --overwrite.")
+        raise ConfigError(f"--output: {target} exists already; choose another one, or pass --overwrite.")
     interactions = load_interactions(out, run.data)
     started = time.perf_counter()
     with out.progress(f"fit {request.name}") as progress:

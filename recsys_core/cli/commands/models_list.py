@@ -10,7 +10,7 @@ import typer
 from recsys_core.cli.command import command
 from recsys_core.cli.output import Output
 
-__all__ = ["register"]
+__all__ = ["Kind", "register"]
 
 
 class Kind(StrEnum):
@@ -53,8 +53,8 @@ def models_list(
     out.data({"kind": kind.value, "pattern": pattern, "entries": rows})
     if rows:
         out.table(rows)
-        if kind is Kind.recommender:
-            out.note("Settings of one: recsys models show NAME")
+        option = "" if kind is Kind.recommender else f" --kind {kind.value}"
+        out.note(f"Settings of one: recsys models show NAME{option}")
     else:
         out.note(f"No {kind.value} matches {pattern!r}.")
         disabled = [plugin.name for plugin in registry.plugins if plugin.status == "disabled"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsys_core.cli.command import command
+from recsys_core.cli.commands.models_list import Kind
 from recsys_core.cli.output import Output
 
 if TYPE_CHECKING:
@@ -32,19 +33,23 @@ def register(app: typer.Typer) -> None:
 
 
 def models_show(
-    out: Output, name: Annotated[str, typer.Argument(help="A model's name, or distribution:name.")]
+    out: Output,
+    name: Annotated[str, typer.Argument(help="A model's name, or distribution:name.")],
+    kind: Annotated[Kind, typer.Option("--kind", help="What it is.")] = Kind.recommender,
 ) -> None:
-    """Show a model and its settings: name, type, default, range and meaning.
+    """Show a model, or another thing that a plugin offers, and its settings: name, type, default, range and meaning.
 
-    Any of them can be given to `fit`, `evaluate` and `compare` as `--set model.NAME=VALUE`.
+    Any of them can be given to `fit`, `evaluate` and `tune` as `--set model.NAME=VALUE`, and to `compare` as
+    `--set models.MODEL.NAME=VALUE`.
     """
     from recsys_core.registry import default_registry
 
-    entry = default_registry().find(name)
+    entry = default_registry().find(name, kind=kind.value)
     config = entry.config_class()
     settings = [] if config is None else _settings(config)
     out.data(
         {
+            "kind": kind.value,
             "name": entry.spec.name,
             "summary": entry.spec.summary,
             "distribution": entry.distribution,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import re
 import string
-import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
@@ -90,8 +90,15 @@ def plugins_new(
     """
     from recsys_core._version import __version__
     from recsys_core.errors import ConfigError
+    from recsys_core.registry import default_registry
 
     names = _names(name)
+    taken = default_registry().entries(kind.value, names["thing"])
+    if taken:
+        raise ConfigError(
+            f"NAME: expected one that is not registered yet, got {name!r}: there is a {kind.value} "
+            f"{taken[0].qualified_name}; try my-{names['thing'].replace('_', '-')}."
+        )
     target = Path(name) if directory is None else directory
     if target.exists():
         raise ConfigError(f"--directory: {target} exists already; choose another one.")
@@ -134,9 +141,15 @@ def _names(name: str) -> dict[str, str]:
         )
     package = name.replace("-", "_")
     thing = package.removeprefix("recsys_")
-    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package == "recsys_core":
-        raise ConfigError(f"NAME: expected one that is free as a Python module, got {name!r}; try recsys-{name}.")
+    if keyword.iskeyword(package) or _is_module(package):
+        raise ConfigError(f"NAME: expected one that is free as a Python module, got {name!r}; try my-{name}.")
     if not thing[0].isalpha():
         raise ConfigError(f"NAME: expected a letter after recsys-, got {name!r}.")
     class_name = "".join(word.capitalize() for word in thing.split("_"))
     return {"name": name, "package": package, "thing": thing, "class_name": class_name}
+
+
+def _is_module(package: str) -> bool:
+    """Whether a module of that name can be imported; a mere folder, of which there may be one here, is none."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None

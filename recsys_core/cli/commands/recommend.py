@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["naming_features", "register", "with_features"]
 
 
+_FALLBACK = "--on-unknown fallback gives the popular items to those about whom nothing is known."
+
+
 class Backend(StrEnum):
     """What computes the answers."""
 
@@ -103,10 +106,15 @@ def recommend(
     )
     for label in labels:
         rows = table.filter(table["user_id"] == label).drop("user_id").to_dicts()
-        whom = f"user {label}" if user else f"history {(history or ())[label]}"
-        out.table(rows, title=f"For {whom}")
+        out.table(rows, title=f"For {f'user {label}' if user else f'history {(history or ())[label]}'}")
     if not labels:
-        out.note("Nothing to recommend: no known id was given, or the filters leave no item.")
+        out.note(f"Nothing to recommend: no known id was given, or the filters leave no item. {_FALLBACK}")
+    elif history:
+        for row in sorted(set(range(len(history))) - set(labels)):
+            out.note(
+                f"Nothing for history {history[row]!r}: the model knows no item of it, or the filters leave none. "
+                f"{_FALLBACK}"
+            )
 
 
 def with_features(table: pl.DataFrame, features: pl.DataFrame | None, names: list[str] | None = None) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from recsys_core.cli.options import (
     KOption,
     MetricOption,
     PathOption,
+    SeparatorOption,
     SetOption,
     SplitOption,
     ThreadsOption,
@@ -47,6 +48,7 @@ def tune(
     dataset: DatasetOption = None,
     path: PathOption = None,
     columns: ColumnsOption = None,
+    separator: SeparatorOption = None,
     split: SplitOption = None,
     k: KOption = None,
     metric: MetricOption = None,
@@ -71,8 +73,8 @@ def tune(
     from recsys_core.tuning import tune as search
 
     flags = run_flags(
-        model=model, path=path, dataset=dataset, columns=columns, split=split, k=k, metric=metric, trials=trials,
-        max_minutes=max_minutes,
+        model=model, path=path, dataset=dataset, columns=columns, separator=separator, split=split, k=k, metric=metric,
+        trials=trials, max_minutes=max_minutes,
     )  # fmt: skip
     run = read_run_config(config, settings or (), flags=flags)
     request = run.model()
