@@ -126,17 +126,9 @@ def report(title: str, models: dict[str, Fit], splits: list[Split]) -> None:
 
 def rating_error(splits: list[Split]) -> None:
     """Root mean squared error of explicit_mf on the held-out ratings of items and users seen in training."""
-    errors = []
-    for split in splits:
-        model = create("explicit_mf").fit(split.train)
-        test = split.test
-        user = model.users.index_of(test.users.ids)[test.user_index]
-        item = model.items.index_of(test.items.ids)[test.item_index]
-        known = (user >= 0) & (item >= 0)
-        form = model.form
-        predicted = np.einsum("nf,nf->n", form.user_factors[user[known]], form.item_factors[item[known]])
-        predicted += form.item_bias[item[known]]
-        errors.append(np.sqrt(np.mean((test.weight[known] - predicted) ** 2)))
+    errors = [
+        evaluate(create("explicit_mf").fit(split.train), split, metrics="rmse").values["rmse"] for split in splits
+    ]
     print(f"\nexplicit_mf, random split: RMSE {np.mean(errors):.4f}")
 
 

@@ -252,7 +252,7 @@ class FittedModel:
         polars.DataFrame
             ``user_id, item_id, score``, a row a pair, in their order.  The score is what :meth:`recommend` gives with
             ``allow=[item]`` and ``filter_seen=False``, up to the last bits; null where it gives nothing, and where an
-            id is unknown.
+            id is unknown.  Behind a re-ranker, it is the model's own.
 
         Raises
         ------

@@ -120,11 +120,16 @@ def test_a_reader_that_leaves() -> None:
     assert stderr == b""
 
 
-def test_remedies_are_options(recsys, ratings: pl.DataFrame, tmp_path: Path) -> None:
+@pytest.fixture
+def events() -> pl.DataFrame:
+    return pl.DataFrame({"user_id": [1, 1, 2, 2, 3], "item_id": [11, 12, 11, 13, 12], "weight": [1, 2, 3, 4, 5]})
+
+
+def test_remedies_are_options(recsys, events: pl.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    ratings.rename({"user_id": "userId"}).write_csv(path)
+    events.rename({"user_id": "userId"}).write_csv(path)
     assert "pass --columns user_id='userId'" in recsys("fit", "popularity", "--path", path, code=3).stderr
-    ratings.write_csv(path)
+    events.write_csv(path)
     recsys("fit", "popularity", "--path", path, "-o", tmp_path / "b")
     told = recsys("recommend", tmp_path / "b", "--user", "999", code=3).stderr
     assert "--user: 1 unknown user(s): 999" in told
@@ -145,9 +150,9 @@ def test_rows_are_said_to_be_counted_from_0(recsys, tmp_path: Path) -> None:
     assert "Rows are counted from 0, without the header." in recsys("data", "audit", "--path", path, code=3).stdout
 
 
-def test_what_exists_already_is_wrong_usage_everywhere(recsys, ratings: pl.DataFrame, tmp_path: Path) -> None:
+def test_what_exists_already_is_wrong_usage_everywhere(recsys, events: pl.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    ratings.write_parquet(path)
+    events.write_parquet(path)
     recsys("fit", "popularity", "--path", path, "-o", tmp_path / "b")
     assert "exists already" in recsys("fit", "popularity", "--path", path, "-o", tmp_path / "b", code=2).stderr
 

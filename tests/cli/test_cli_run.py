@@ -313,10 +313,10 @@ def test_export_with_k_inside(recsys, bundle: Path, tmp_path: Path) -> None:
 
 def test_ratings_are_measured(recsys, data: tuple[str, ...]) -> None:
     options = ("--split", "random", "--metric", "rmse", "--metric", "mae")
-    outcome = recsys("evaluate", "explicit_mf", *data, *options, "--json")
-    values, n = outcome.json["values"], outcome.json["n_predicted"]
-    assert 0 < values["mae"] <= values["rmse"] < 4
-    assert f"Scores were taken for predicted ratings of {n:,} of the relevant items." in outcome.stderr
+    report = recsys("evaluate", "explicit_mf", *data, *options, "--json").json
+    assert 0 < report["values"]["mae"] <= report["values"]["rmse"] < 4
+    told = recsys("evaluate", "explicit_mf", *data, *options).stderr
+    assert f"Scores were taken for predicted ratings of {report['n_predicted']:,} of the relevant items." in told
     compared = recsys(
         "compare", "explicit_mf", "flat", *data, *options, "--set", "models.flat.name=explicit_mf",
         "--set", "models.flat.regularization=1000", "--json",
@@ -343,6 +343,7 @@ def test_a_history_that_tells_nothing_gets_nothing_and_is_mentioned(recsys, data
 
 def test_a_separator(recsys, ratings: pl.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "t.txt"
+    ratings = ratings.rename({"person": "user_id", "film": "item_id", "stars": "weight", "when": "datetime"})
     ratings.write_csv(path, separator=";")
     assert "pass --separator ','" in recsys("data", "audit", "--path", path, code=2).stderr
     assert "pass --separator ';'" in recsys("data", "audit", "--path", path, "--separator", ",", code=3).stdout

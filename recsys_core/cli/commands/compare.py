@@ -84,5 +84,7 @@ def compare(
         title=f"{len(trials)} model{'' if len(trials) == 1 else 's'}, split by {run.split.method}",
         caption=f"{best.n_users:,} users, {best.n_relevant:,} relevant items; best first by {leading}",
     )
+    if best.n_predicted:
+        out.note(f"Scores were taken for predicted ratings of {best.n_predicted:,} of the relevant items.")
     if paired is not None:
         out.paragraph(paired_text(paired, leading))

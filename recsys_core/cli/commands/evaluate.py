@@ -135,9 +135,7 @@ def _print(out: Output, evaluation: Evaluation, confidence: float, about: dict[s
     if evaluation.n_relevant_unknown:
         out.note(f"{evaluation.n_relevant_unknown:,} relevant items are unknown to the model and count as misses.")
     if evaluation.n_predicted:
-        out.note(
-            f"Ratings were predicted for {evaluation.n_predicted:,} of them; the model's scores were taken for ratings."
-        )
+        out.note(f"Scores were taken for predicted ratings of {evaluation.n_predicted:,} of the relevant items.")
     if evaluation.n_relevant_filtered:
         out.note(
             f"{evaluation.n_relevant_filtered:,} relevant items were left out of the lists, since the user had them "
