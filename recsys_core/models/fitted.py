@@ -227,8 +227,8 @@ class FittedModel:
         self,
         users: Any = None,
         *,
-        item_ids: Any,
         histories: Any = None,
+        item_ids: Any,
         on_unknown: Literal["raise", "warn", "ignore"] = "raise",
         n_threads: int = 0,
     ) -> pl.DataFrame:
