@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys_core.errors import ConfigError
-from recsys_core.metrics import Catalog, ListMetric, Metric, Population, PopulationMetric, RankedBatch, Relevance
+from recsys_core.metrics import (
+    Catalog,
+    ListMetric,
+    Metric,
+    Population,
+    PopulationMetric,
+    RankedBatch,
+    RatingMetric,
+    Relevance,
+)
 from recsys_core.testing.checks.plugin import check_inert_plugin
 from recsys_core.testing.data import block_interactions
 from recsys_core.testing.outcome import CheckFailedError, NotApplicable, expect
@@ -32,6 +41,11 @@ class MetricSubject(Registered):
         return self.create(**{**self.settings, "k": k})
 
     @property
+    def cut_offs(self) -> tuple[int | None, ...]:
+        """The cut-offs to try: none but None for a metric of ratings, which has none."""
+        return (None,) if isinstance(self.make(None), RatingMetric) else CUT_OFFS
+
+    @property
     def batch(self) -> RankedBatch:
         """Lists of 12 users at 10 places: full, short and empty ones, of users with many, one and no relevant items.
 
@@ -50,21 +64,21 @@ class MetricSubject(Registered):
 
     def list_values(self) -> Iterator[tuple[ListMetric, RankedBatch, npt.NDArray[np.float64]]]:
         """A list metric and its values at each cut-off."""
+        if not isinstance(self.make(None), ListMetric):
+            raise NotApplicable("it has one value for all lists, or pairs, together")
         for k in CUT_OFFS:
             metric = self.make(k)
-            if not isinstance(metric, ListMetric):
-                raise NotApplicable("it has one value for all lists together")
             batch = self.batch.at(k)
             yield metric, batch, metric.per_user(batch)
 
 
 def check_metric_contract(subject: MetricSubject) -> None:
     """With and without a cut-off it is a metric of its registered name, and a cut-off below 1 is refused."""
-    for k in (None, *CUT_OFFS):
+    for k in dict.fromkeys((None, *subject.cut_offs)):
         metric = subject.make(k)
         expect(
-            isinstance(metric, ListMetric | PopulationMetric),
-            f"factory: expected a ListMetric or PopulationMetric, got {type(metric).__name__}",
+            isinstance(metric, ListMetric | PopulationMetric | RatingMetric),
+            f"factory: expected a ListMetric, PopulationMetric or RatingMetric, got {type(metric).__name__}",
         )
         expect(metric.k == k, f"k: expected {k}, as it was made, got {metric.k!r}")
         expect(isinstance(metric.name, str) and metric.name, f"name: expected a name, got {metric.name!r}")
@@ -83,15 +97,21 @@ def check_metric_contract(subject: MetricSubject) -> None:
 def check_values(subject: MetricSubject) -> None:
     """There is a finite value, or NaN, for each list, also for short and empty ones; or one value for all lists."""
     batch = subject.batch
-    for k in CUT_OFFS:
+    for k in subject.cut_offs:
         metric = subject.make(k)
-        if isinstance(metric, ListMetric):
+        if isinstance(metric, RatingMetric):
+            for n_pairs in (1, len(batch.relevant.weights)):
+                value = _rating_value(metric, batch, n_pairs)
+                expect(not np.isinf(value), f"value: expected a finite number or NaN, got {value}")
+        elif isinstance(metric, ListMetric):
+            assert k is not None
             values = np.asarray(metric.per_user(batch.at(k)))
             expect(values.shape == (batch.n_users,), f"per_user: expected shape ({batch.n_users},), got {values.shape}")
             expect(values.dtype.kind in "fiub", f"per_user: expected numbers, got {values.dtype}")
             infinite = np.flatnonzero(np.isinf(values.astype(np.float64)))
             expect(not len(infinite), f"per_user: expected no infinite value, got one for the list in row {infinite}")
         else:
+            assert k is not None
             shown = batch.at(k).indices
             exposure = np.bincount(shown[shown >= 0], minlength=batch.catalog.n_items)
             for counts, n_users in ((exposure, batch.n_users), (np.zeros_like(exposure), 1)):
@@ -118,14 +138,23 @@ def check_repeatable(subject: MetricSubject) -> None:
         "catalog.popularity": batch.catalog.popularity,
     }
     before = {name: array.copy() for name, array in arrays.items()}
-    for k in CUT_OFFS:
+    for k in subject.cut_offs:
         first, second = (_value(subject.make(k), batch, k) for _ in range(2))
         _expect_equal(second, first, "asked twice")
     changed = [name for name, array in arrays.items() if not np.array_equal(array, before[name])]
     expect(not changed, f"it changed {', '.join(changed)} of what it was given; copy before writing")
 
 
-def _value(metric: Metric, batch: RankedBatch, k: int) -> Any:
+def _rating_value(metric: RatingMetric, batch: RankedBatch, n_pairs: int | None = None) -> float:
+    """The value of predictions that are off by up to 1, of some of the relevant pairs."""
+    actual = batch.relevant.weights[:n_pairs]
+    return float(metric.value(actual + np.sin(np.arange(len(actual), dtype=np.float32)), actual))
+
+
+def _value(metric: Metric, batch: RankedBatch, k: int | None) -> Any:
+    if isinstance(metric, RatingMetric):
+        return _rating_value(metric, batch)
+    assert k is not None
     if isinstance(metric, ListMetric):
         return metric.per_user(batch.at(k))
     assert isinstance(metric, PopulationMetric)
