@@ -41,8 +41,11 @@ def broken(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def generated(recsys, tmp_path: Path) -> Path:
+def generated(recsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "recsys-together"
+    # A test may import it, and the next one starts it anew.
+    for module in [name for name in sys.modules if name.partition(".")[0] == "recsys_together"]:
+        monkeypatch.delitem(sys.modules, module)
     recsys("plugins", "new", "recsys-together", "--directory", directory)
     return directory
 
