@@ -153,3 +153,9 @@ def gflop_an_iteration(contender: Contender) -> float:
     if contender.solver == "cg":
         return (contender.n_cg_steps + 1) * (8 * matrix.nnz * f + 2 * n_rows * f**2) / 1e9
     return float("nan")
+
+
+def gigabytes_an_iteration(contender: Contender) -> float:
+    """A row of factors for each entry, read once on either side, and each row written once, in 10^9 bytes."""
+    matrix, f = contender.interactions, contender.n_factors
+    return 4 * f * (2 * matrix.nnz + sum(matrix.shape)) / 1e9

@@ -14,7 +14,9 @@ copying) counts nowhere.  "to loss" is iterations times seconds an iteration.
 
 GFLOP/s count what a textbook solver does: n f^2 + f^3 / 3 operations for an exact row of n entries, and
 (s + 1) (4 n f + 2 f^2) for s steps of conjugate gradients; an exact solver that finds a shorter way shows more than it
-executes.  Beside them stands what the machine's matrix product reaches in the same run.
+executes.  GB/s count a row of factors for each entry, read once on either side, and each row written once: less than
+what is moved where a row does not stay in a cache, and more where rows come from one.  The first line says what the
+machine's matrix product and copying reach in the same run.
 """
 
 from __future__ import annotations
@@ -25,13 +27,12 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the libraries run their own threads; read when NumPy is imported
 
-import time
 from importlib.metadata import version
 
 import numpy as np
 import scipy.sparse as sp
-from als_contenders import Cmfrec, Contender, Implicit, Ours, gflop_an_iteration, objective
-from threadpoolctl import threadpool_limits
+from als_contenders import Cmfrec, Contender, Implicit, Ours, gflop_an_iteration, gigabytes_an_iteration, objective
+from ceilings import copy_gigabytes, product_gflops
 
 from recsys_core import ops
 
@@ -49,19 +50,6 @@ def long_tailed(n_users: int, n_items: int, n_events: int) -> sp.csr_matrix:
     matrix = sp.csr_matrix((np.ones(n_events, dtype=np.float32), places), shape=(n_users, n_items))
     matrix.sum_duplicates()
     return matrix
-
-
-def product_gflops(n_threads: int) -> float:
-    """What the machine's float32 matrix product reaches."""
-    a = np.random.default_rng(0).random((2048, 2048), dtype=np.float32)
-    with threadpool_limits(n_threads):
-        a @ a
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            a @ a
-            times.append(time.perf_counter() - start)
-    return 2 * 2048**3 / float(np.median(times)) / 1e9
 
 
 def compare(interactions: sp.csr_matrix, n_factors: int, n_threads: int) -> None:
@@ -102,10 +90,10 @@ def compare(interactions: sp.csr_matrix, n_factors: int, n_threads: int) -> None
             ratios = f"{best_rival / to_loss[contender]:5.1f}x the best other to the loss"
             if contender is exact:
                 ratios += f", {rival_exact / median:.1f}x implicit's iteration"
-        gflops = gflop_an_iteration(contender) / median
+        gflops, gigabytes = gflop_an_iteration(contender) / median, gigabytes_an_iteration(contender) / median
         print(
             f"{n_factors:4} {contender.name:22} {median:8.4f} s ({(high - low) / median:4.0%}) {gflops:7.0f} "
-            f"{needed[contender] or '-':>4} {to_loss[contender]:9.3f} s  {ratios}",
+            f"{gigabytes:5.1f} {needed[contender] or '-':>4} {to_loss[contender]:9.3f} s  {ratios}",
             flush=True,
         )
 
@@ -123,11 +111,12 @@ def main() -> None:
     print(
         f"recsys-core {version('recsys-core')} on {ops.isa()}, {installed('implicit')}, {installed('cmfrec')}, ", end=""
     )
-    print(f"{arguments.threads} thread(s), matrix product {product_gflops(arguments.threads):.0f} GFLOP/s")
+    print(f"{arguments.threads} thread(s), matrix product {product_gflops(arguments.threads):.0f} GFLOP/s, ", end="")
+    print(f"copying {copy_gigabytes(arguments.threads):.1f} GB/s")
     for name in arguments.shapes.split(","):
         interactions = long_tailed(*SHAPES[name])
         print(f"\n{interactions.shape[0]:,} x {interactions.shape[1]:,}, {interactions.nnz:,} entries")
-        print("   f contender              iteration            GFLOP/s  its   to loss")
+        print("   f contender              iteration            GFLOP/s  GB/s  its   to loss")
         for n_factors in arguments.factors.split(","):
             compare(interactions, int(n_factors), arguments.threads)
 

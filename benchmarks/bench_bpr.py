@@ -9,6 +9,10 @@ out items at least as well as theirs, less the noise between seeds, or the scrip
 each in fits of 1 and of several epochs, whose difference is the epochs' own time; medians are reported, with the
 quartiles' distance as a share of the median.
 
+For BPR, GFLOP/s count 15 f operations an entry (3 f for x . (y - z), 4 f to move each of three rows) and GB/s the three
+rows read and written, wherever they come from.  The first line says what the machine's matrix product and copying
+reach.
+
 LightFM takes part where it is installed (its sdist needs its setup.py to be run directly, since no wheel builds with
 new versions of pip).  cmfrec has no pairwise loss.
 """
@@ -28,6 +32,7 @@ from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+from ceilings import copy_gigabytes, product_gflops
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 
 from recsys_core import ops
@@ -150,7 +155,12 @@ def compare(matrix: sp.csr_matrix, n_factors: int, n_threads: int, losses: list[
     for name, (_, rival) in fits.items():
         low, median, high = np.quantile(speeds[name], [0.25, 0.5, 0.75])
         ratio = f"{median / np.median(speeds[rival]):5.1f}x {rival}" if rival else ""
-        print(f"{n_factors:4} {name:16} {median:7.2f} M/s ({(high - low) / median:4.0%})  {quality[name]:.4f}  {ratio}")
+        work = f"{15 * n_factors * median / 1e3:5.1f} GFLOP/s {24 * n_factors * median / 1e3:5.1f} GB/s"
+        print(
+            f"{n_factors:4} {name:16} {median:7.2f} M/s ({(high - low) / median:4.0%})  {quality[name]:.4f}  "
+            f"{work if 'bpr' in name else '':28}  {ratio}",
+            flush=True,
+        )
 
 
 def installed(name: str) -> str:
@@ -168,7 +178,8 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="also 9 million events")
     arguments = parser.parse_args()
     print(f"{installed('recsys-core')} on {ops.isa()}, {installed('implicit')}, {installed('lightfm')}, ", end="")
-    print(f"{arguments.threads} thread(s)")
+    print(f"{arguments.threads} thread(s), matrix product {product_gflops(arguments.threads):.0f} GFLOP/s, ", end="")
+    print(f"copying {copy_gigabytes(arguments.threads):.1f} GB/s")
     for name, shape in {**SHAPES, **(LARGE if arguments.large else {})}.items():
         matrix = tasteful(*shape)
         print(

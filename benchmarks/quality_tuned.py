@@ -7,6 +7,7 @@ Run with RECSYS_DATA_DIR set to a folder that holds ml-latest-small and beauty-s
 
 Every model is tuned by ``recsys_core.tuning.tune`` for NDCG@10 on a validation part of the training part, and measured
 once on the test part, with its default and with the best settings, after fitting them on the whole training part.
+``als-scaled`` is als with a regularization that grows with a row's entries, whose lambda is on another scale.
 MovieLens: 20% of each user's ratings are the test part, and 20% of the rest the validation part.  Beauty: each user's
 last and last but one event.  Ease and slim, whose trials take long, get fewer.  Studies are kept in DIR, so that a
 second run only measures.
@@ -24,6 +25,7 @@ import recsys_core
 from recsys_core import create, evaluate, load_dataset
 from recsys_core.data import split_leave_last, split_random
 from recsys_core.metrics import Evaluation
+from recsys_core.models import SearchRange
 from recsys_core.registry import default_registry
 from recsys_core.tuning import Trial, tune
 
@@ -32,6 +34,9 @@ VALIDATION = {"ml-latest-small": partial(split_random, random_state=1), "beauty-
 METRICS = ("ndcg", "recall", "coverage")
 FEWER_TRIALS = {("ml-latest-small", "ease"): 10, ("ml-latest-small", "slim"): 7,
                 ("beauty-s3rec", "ease"): 4, ("beauty-s3rec", "slim"): 10}  # fmt: skip
+# Searches in other ranges than the config's: name -> (model, ranges).
+SEARCHES = {"als-scaled": ("als", {"regularization_exponent": SearchRange(0.3, 1.0),
+                                   "regularization": SearchRange(1e-4, 1.0, log=True)})}  # fmt: skip
 
 
 def classic_models() -> list[str]:
@@ -48,22 +53,24 @@ def cells(evaluation: Evaluation) -> str:
 
 def measure(data: str, name: str, n_trials: int, folder: Path) -> str:
     split = SPLITS[data](load_dataset(data))
+    model, space = SEARCHES.get(name, (name, {}))
 
     def shown(trial: Trial) -> None:
         text = f"  {data} {name} {trial.number} {trial.state} {trial.value} {trial.seconds:.1f} s"
         print(text, file=sys.stderr, flush=True)
 
     tuning = tune(
-        name,
+        model,
         split.train,
         validation=VALIDATION[data],
         n_trials=min(n_trials, FEWER_TRIALS.get((data, name), n_trials)),
+        space=space,
         study=folder / f"{data}-{name}.db",
         on_trial=shown,
     )
     (folder / f"{data}-{name}.json").write_text(json.dumps(tuning.best_settings, indent=2), encoding="utf-8")
     default, tuned = (
-        evaluate(create(name, **settings).fit(split.train), split, k=10, metrics=METRICS)
+        evaluate(create(model, **settings).fit(split.train), split, k=10, metrics=METRICS)
         for settings in ({}, tuning.best_settings)
     )
     settings = ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
@@ -74,7 +81,7 @@ def measure(data: str, name: str, n_trials: int, folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=list(SPLITS), default=list(SPLITS))
-    parser.add_argument("--models", nargs="+", default=classic_models())
+    parser.add_argument("--models", nargs="+", default=[*classic_models(), *SEARCHES])
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--output", type=Path, default=Path("runs/quality-tuned"))
     options = parser.parse_args()
