@@ -29,6 +29,11 @@ bool SeenItems::is_stored(std::int32_t user, std::int32_t item) const {
   return std::binary_search(row.begin(), row.end(), item);
 }
 
+std::int64_t count_drawable(std::int64_t n_items, std::span<const float> weights) {
+  if (weights.empty()) return n_items;
+  return std::count_if(weights.begin(), weights.end(), [](float weight) { return weight > 0.0F; });
+}
+
 std::vector<float> item_weights(const CsrView& interactions, float power) {
   std::vector<float> weights(static_cast<std::size_t>(interactions.cols), 0.0F);
   std::vector<std::int64_t> counts(weights.size(), 0);

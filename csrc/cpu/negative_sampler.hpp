@@ -49,6 +49,9 @@ class SeenItems {
   std::vector<std::uint64_t> words_;
 };
 
+// Number of items that a lottery over all would draw from: those with a weight above 0, or all without weights.
+[[nodiscard]] std::int64_t count_drawable(std::int64_t n_items, std::span<const float> weights);
+
 // Weights to draw items by: (number of entries)^power, [n_items].
 [[nodiscard]] std::vector<float> item_weights(const CsrView& interactions, float power);
 
@@ -81,7 +84,8 @@ class ItemLottery {
   std::vector<Slot> slots_;
 };
 
-// `item` if the user has no entry for it, else one drawn until that holds; -1 where 64 draws found none.
+// `item` if the user has no entry for it, else one drawn until that holds; -1 where 64 draws found none.  Users who
+// have more than half of the items are better served by UnseenItems.
 inline std::int32_t unless_seen(std::int32_t item, const ItemLottery& lottery, const SeenItems& seen, std::int32_t user,
                                 RandomStream& random) {
   for (int attempt = 0; attempt < 64; ++attempt) {

@@ -15,7 +15,8 @@ bool solve_non_negative(const cpu::KernelTable& kernels, float* matrix, std::int
                         float* x) {
   float largest = 0.0F;
   for (std::int64_t i = 0; i < f; ++i) {
-    if (!(matrix[i * ld + i] > 0.0F)) return false;
+    // Coordinates that are not finite would be taken for zeros below.
+    if (!(matrix[i * ld + i] > 0.0F) || !std::isfinite(matrix[i * ld + i]) || !std::isfinite(b[i])) return false;
     for (std::int64_t j = 0; j < i; ++j) matrix[i * ld + j] = matrix[j * ld + i];
     largest = std::max(largest, std::abs(b[i]));
   }

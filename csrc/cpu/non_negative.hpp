@@ -14,7 +14,7 @@
 namespace recsys::detail {
 
 // matrix [f, ld]: A in its upper triangle, whose lower one is filled in.  b [f] becomes what is left of it, b - A x.
-// Returns whether the diagonal is positive, without which x [f] is not written.
+// Returns whether the diagonal is positive, and it and b are finite, without which x [f] is not written.
 [[nodiscard]] bool solve_non_negative(const cpu::KernelTable& kernels, float* matrix, std::int64_t f, std::int64_t ld,
                                       float* b, float* x);
 

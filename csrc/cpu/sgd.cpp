@@ -11,6 +11,7 @@
 #include "cpu/kernel_table.hpp"
 #include "cpu/negative_sampler.hpp"
 #include "cpu/sgd_schedule.hpp"
+#include "cpu/unseen_items.hpp"
 #include "recsys/padded_matrix.hpp"
 #include "recsys/sparse.hpp"
 #include "recsys/thread_pool.hpp"
@@ -154,9 +155,13 @@ class Trainer {
       : options_(options),
         model_{users.model(), items.model(), f, padded_width(f)},
         kernel_(cpu::kernels().sgd_kernel(options.objective, options.adagrad, with_features)),
-        schedule_(interactions, sgd_blocks(interactions, options.popularity_power),
-                  options.objective == SgdObjective::logistic || options.objective == SgdObjective::squared),
         weights_(std::move(weights)),
+        n_drawable_(options.objective == SgdObjective::squared || !options.reject_positives
+                        ? 0
+                        : count_drawable(interactions.cols, weights_)),
+        schedule_(interactions, sgd_blocks(interactions, options.popularity_power, n_drawable_),
+                  options.objective == SgdObjective::logistic || options.objective == SgdObjective::squared,
+                  n_drawable_),
         n_threads_(with_features && options.deterministic ? 1 : resolve_threads(options.n_threads)),
         scratch_(with_features ? n_threads_ * scratch_size() : 0),
         lotteries_(static_cast<std::size_t>(schedule_.n_blocks())),
@@ -166,6 +171,7 @@ class Trainer {
       share_out(model_.items.own, column_counts(interactions));
     } else if (options.reject_positives) {
       seen_.emplace(interactions);
+      unseen_.emplace(interactions, weights_, n_drawable_, schedule_.n_blocks());
     }
     if (options.objective == SgdObjective::warp) set_trial_losses(interactions.cols);
   }
@@ -173,6 +179,7 @@ class Trainer {
   Progress epoch(std::int64_t epoch) {
     const std::int64_t n_blocks = schedule_.n_blocks();
     schedule_.deal(options_.seed, epoch, n_threads_);
+    if (unseen_.has_value()) unseen_->deal(schedule_.item_blocks(), weights_, n_threads_);
     parallel_for(n_blocks, n_threads_, [&](std::int64_t block, std::int64_t) {
       lotteries_[static_cast<std::size_t>(block)] = ItemLottery(schedule_.block_items(block), weights_);
     });
@@ -217,9 +224,8 @@ class Trainer {
 
   Progress train_cell(std::int64_t user_block, std::int64_t item_block, RandomStream random, float rate,
                       std::int64_t thread) {
-    const ItemLottery& lottery = lotteries_[static_cast<std::size_t>(item_block)];
     Progress progress;
-    if (lottery.empty()) return progress;
+    if (lotteries_[static_cast<std::size_t>(item_block)].empty()) return progress;
     const std::span<cpu::SgdEntry> entries = schedule_.shuffled_cell(user_block, item_block, random);
     const cpu::SgdStep step{rate, options_.regularization, trial_losses_.data(),
                             scratch_.size() > 0 ? scratch_.data() + thread * scratch_size() : nullptr};
@@ -228,21 +234,29 @@ class Trainer {
       const auto part = entries.subspan(start, std::min<std::size_t>(batch, entries.size() - start));
       progress.n_entries += options_.objective == SgdObjective::squared
                                 ? static_cast<std::int64_t>(part.size())
-                                : draw_negatives(part, lottery, random, negatives.data());
+                                : draw_negatives(part, item_block, random, negatives.data());
       progress.loss += kernel_(
           model_, {part.data(), negatives.data(), static_cast<std::int64_t>(part.size()), options_.n_negatives}, step);
     }
     return progress;
   }
 
+  [[nodiscard]] bool is_listed(std::int32_t user) const { return unseen_.has_value() && unseen_->is_listed(user); }
+
   // Draws for each entry; in a second pass, when the rows' filters have arrived, again where the user has an entry for
   // what was drawn.  Returns the number of entries that have an item.
-  std::int64_t draw_negatives(std::span<const cpu::SgdEntry> entries, const ItemLottery& lottery, RandomStream& random,
+  std::int64_t draw_negatives(std::span<const cpu::SgdEntry> entries, std::int64_t item_block, RandomStream& random,
                               std::int32_t* negatives) const {
+    const ItemLottery& lottery = lotteries_[static_cast<std::size_t>(item_block)];
     const std::int64_t n = options_.n_negatives;
     std::int32_t* next = negatives;
     for (const cpu::SgdEntry& entry : entries) {
+      const bool listed = is_listed(entry.user);
       for (std::int64_t k = 0; k < n; ++k, ++next) {
+        if (listed) {
+          *next = unseen_->draw(entry.user, item_block, random);
+          continue;
+        }
         *next = lottery.draw(random);
         if (seen_.has_value()) seen_->prefetch(entry.user, *next);
       }
@@ -251,7 +265,8 @@ class Trainer {
     std::int64_t n_entries = 0;
     next = negatives;
     for (const cpu::SgdEntry& entry : entries) {
-      for (std::int64_t k = 0; k < n; ++k) {
+      const bool listed = is_listed(entry.user);
+      for (std::int64_t k = 0; k < n && !listed; ++k) {
         next[k] = unless_seen(next[k], lottery, *seen_, entry.user, random);
         if (next[k] < 0) break;  // the step ends there
       }
@@ -264,11 +279,13 @@ class Trainer {
   SgdOptions options_;
   cpu::SgdModel model_;
   cpu::SgdKernel kernel_;
-  SgdSchedule schedule_;
   std::vector<float> weights_;  // to draw items by; empty for uniform draws
+  std::int64_t n_drawable_;     // number of items to draw from; 0 where nothing is rejected
+  SgdSchedule schedule_;
   std::int64_t n_threads_;
   AlignedBuffer<float> scratch_;
   std::optional<SeenItems> seen_;
+  std::optional<UnseenItems> unseen_;
   std::vector<float> trial_losses_;
   std::vector<ItemLottery> lotteries_;
   std::vector<Progress> parts_;
@@ -332,13 +349,12 @@ void sgd(const CsrView& interactions, const SgdOptions& options, const SgdSide& 
   if (f < 1) throw ConfigError("n_factors must be 1 or more, got " + std::to_string(f));
   check_structure(interactions, "interactions");
   check_sorted(interactions, "interactions");
-  if (interactions.nnz() == 0) {
-    throw DataError("interactions must hold at least one stored entry, got none; there is nothing to learn");
-  }
-  if (options.objective == SgdObjective::logistic) check_weights(interactions, "interactions");
-  if (options.objective == SgdObjective::squared) {
-    check_finite(interactions, "interactions");
-    if (has_features(users) || has_features(items)) throw ConfigError("features must not be given with squared loss");
+  check_not_empty(interactions, "interactions");
+  check_finite(interactions, "interactions");
+  const bool squared = options.objective == SgdObjective::squared;
+  if (!squared) check_weights(interactions, "interactions");
+  if (squared && (has_features(users) || has_features(items))) {
+    throw ConfigError("features must not be given with squared loss");
   }
   check_side(users, interactions.rows(), f, "user", options.warm_start);
   check_side(items, interactions.cols, f, "item", options.warm_start);

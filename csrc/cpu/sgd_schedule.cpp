@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -37,6 +38,19 @@ void deal_runs(std::span<std::int32_t> places, std::int64_t run, RandomStream& r
   }
 }
 
+// The expected number of entries whose block holds no item that the user lacks, of users who lack some.  Only those who
+// lack less than they have are counted: for others it is next to nothing.
+double idle_entries(const CsrView& interactions, std::int64_t n_drawable, std::int64_t n_blocks) {
+  const double elsewhere = 1.0 - 1.0 / static_cast<double>(n_blocks);
+  double n_idle = 0.0;
+  for (std::int64_t user = 0; user < interactions.rows(); ++user) {
+    const std::int64_t n = interactions.row_size(user);
+    if (2 * n <= n_drawable || n >= n_drawable) continue;
+    n_idle += static_cast<double>(n) * std::pow(elsewhere, static_cast<double>(n_drawable - n));
+  }
+  return n_idle;
+}
+
 // Neighbours lie on one page of memory, so where there are many users they are dealt in runs.
 std::int64_t users_per_run(std::int64_t n_users, std::int64_t n_blocks) { return n_users >= 512 * n_blocks ? 16 : 1; }
 
@@ -46,7 +60,7 @@ RandomStream epoch_stream(std::uint64_t seed, std::int64_t epoch, std::uint64_t 
   return {mix_bits(seed + static_cast<std::uint64_t>(epoch) * golden_gamma), n_named_streams + purpose};
 }
 
-std::int64_t sgd_blocks(const CsrView& interactions, float popularity_power) {
+std::int64_t sgd_blocks(const CsrView& interactions, float popularity_power, std::int64_t n_drawable) {
   constexpr std::int64_t least_users = 16, least_items = 16;  // in a block
   constexpr std::int64_t least_entries = 256;                 // in a cell
   std::int64_t n_blocks = std::min({most_blocks, interactions.rows() / least_users, interactions.cols / least_items});
@@ -58,18 +72,27 @@ std::int64_t sgd_blocks(const CsrView& interactions, float popularity_power) {
     const float total = std::accumulate(weights.begin(), weights.end(), 0.0F);
     n_blocks = std::min(n_blocks, static_cast<std::int64_t>(0.5F * total / largest));
   }
+  while (n_blocks > 1 &&
+         idle_entries(interactions, n_drawable, n_blocks) > 0.05 * static_cast<double>(interactions.nnz()))
+    --n_blocks;
   return std::max<std::int64_t>(n_blocks, 1);
 }
 
-SgdSchedule::SgdSchedule(const CsrView& interactions, std::int64_t n_blocks, bool weighted)
+SgdSchedule::SgdSchedule(const CsrView& interactions, std::int64_t n_blocks, bool weighted, std::int64_t full_row)
     : interactions_(interactions),
       n_blocks_(n_blocks),
       weighted_(weighted),
+      full_row_(full_row),
       users_(static_cast<std::size_t>(interactions.rows())),
       items_(static_cast<std::size_t>(interactions.cols)),
       item_block_(static_cast<std::size_t>(interactions.cols)),
-      entries_(interactions.indices.size()),
-      cell_starts_(static_cast<std::size_t>(n_blocks * n_blocks) + 1) {}
+      cell_starts_(static_cast<std::size_t>(n_blocks * n_blocks) + 1) {
+  std::int64_t n_entries = interactions.nnz();
+  for (std::int64_t user = 0; user < interactions.rows(); ++user) {
+    if (is_left_out(user)) n_entries -= full_row;
+  }
+  entries_.resize(static_cast<std::size_t>(n_entries));
+}
 
 std::span<const std::int32_t> SgdSchedule::block_items(std::int64_t block) const {
   const std::int64_t n = interactions_.cols;
@@ -97,6 +120,7 @@ void SgdSchedule::deal(std::uint64_t seed, std::int64_t epoch, std::int64_t n_th
   parallel_for(n_blocks_, n_threads, [&](std::int64_t b, std::int64_t) {
     std::array<std::int64_t, most_blocks> count{};
     for (const std::int32_t user : block_users(b)) {
+      if (is_left_out(user)) continue;
       for (const std::int32_t item : interactions_.row_indices(user))
         ++count[item_block_[static_cast<std::size_t>(item)]];
     }
@@ -107,6 +131,7 @@ void SgdSchedule::deal(std::uint64_t seed, std::int64_t epoch, std::int64_t n_th
     std::array<std::int64_t, most_blocks> next{};
     std::copy_n(cell_starts_.begin() + b * n_blocks_, n_blocks_, next.begin());
     for (const std::int32_t user : block_users(b)) {
+      if (is_left_out(user)) continue;
       for (std::int64_t at = interactions_.begin(user); at < interactions_.end(user); ++at) {
         const auto place = static_cast<std::size_t>(at);
         const std::int32_t item = interactions_.indices[place];

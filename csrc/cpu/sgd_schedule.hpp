@@ -20,8 +20,9 @@ namespace recsys {
 
 class SgdSchedule {
  public:
-  // Borrows `interactions`.  Entries weigh what is stored, or 1 if not `weighted`.
-  SgdSchedule(const CsrView& interactions, std::int64_t n_blocks, bool weighted);
+  // Borrows `interactions`.  Entries weigh what is stored, or 1 if not `weighted`.  Users with `full_row` entries,
+  // above 0, are left out.
+  SgdSchedule(const CsrView& interactions, std::int64_t n_blocks, bool weighted, std::int64_t full_row);
 
   // Deals users and items and sorts the entries into cells.  The same for any number of threads.
   void deal(std::uint64_t seed, std::int64_t epoch, std::int64_t n_threads);
@@ -31,11 +32,17 @@ class SgdSchedule {
 
   [[nodiscard]] std::int64_t n_blocks() const { return n_blocks_; }
   [[nodiscard]] std::span<const std::int32_t> block_items(std::int64_t block) const;
+  [[nodiscard]] std::span<const std::uint8_t> item_blocks() const { return item_block_; }
 
  private:
+  [[nodiscard]] bool is_left_out(std::int64_t user) const {
+    return full_row_ > 0 && interactions_.row_size(user) == full_row_;
+  }
+
   CsrView interactions_;
   std::int64_t n_blocks_;
   bool weighted_;
+  std::int64_t full_row_;
   std::vector<std::int32_t> users_;       // in the order dealt: block b is [n b / B, n (b + 1) / B)
   std::vector<std::int32_t> items_;       // likewise
   std::vector<std::uint8_t> item_block_;  // of each item

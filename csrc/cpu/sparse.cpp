@@ -38,10 +38,14 @@ void check_sorted(const CsrView& csr, std::string_view name) {
   }
 }
 
+void check_not_empty(const CsrView& csr, std::string_view name) {
+  if (csr.nnz() > 0) return;
+  throw DataError(std::string(name) + " must hold at least one stored entry, got none; there is nothing to learn");
+}
+
 void check_weights(const CsrView& csr, std::string_view name) {
-  if (csr.nnz() == 0) {
-    throw DataError(std::string(name) + " must hold at least one stored entry, got none; there is nothing to learn");
-  }
+  check_not_empty(csr, name);
+  if (csr.values.empty()) return;  // a pattern
   for (std::int64_t row = 0; row < csr.rows(); ++row) {
     const auto values = csr.row_values(row);
     for (std::size_t k = 0; k < values.size(); ++k) {

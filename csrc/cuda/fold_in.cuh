@@ -3,6 +3,7 @@
 
 #include "cuda/als.hpp"
 #include "cuda/als_settings.cuh"
+#include "cuda/finite.cuh"
 #include "cuda/row_block.cuh"
 
 namespace recsys::cuda {
@@ -71,7 +72,26 @@ void solve_rows(const CsrView& histories, MatrixView<const float> factors, const
                       block.order.size(), false, stream);
   }
   const std::int32_t lowest = download(failed, stream)[0];
-  if (lowest == 0x7F7F7F7F) return;
+  NonfinitePlace nonfinite(stream);
+  nonfinite.look(out.data(), out.size());
+  const std::int64_t at = nonfinite.get();
+  const bool all_solved = lowest == 0x7F7F7F7F;
+  if (all_solved && at < 0) return;
+  // Looked at only now: all items' factors may be much more than what a few rows read.
+  check_finite_on_device(factors.data(), factors.rows(), f, "item_factors", stream);
+  check_finite_on_device(prior, f, f, "prior", stream);
+  if (terms.item_offset != nullptr) {
+    std::vector<float> offset(static_cast<std::size_t>(factors.rows()));
+    check(cudaMemcpyAsync(offset.data(), terms.item_offset, offset.size() * sizeof(float), cudaMemcpyDeviceToHost,
+                          stream.handle),
+          "copying from the device");
+    stream.synchronize();
+    check_finite(std::span<const float>(offset), "item_offset");
+  }
+  if (all_solved) {
+    throw DataError("the solution of row " + std::to_string(at / f) +
+                    " of histories must be finite in float32, but is not; scale item_factors or the target down");
+  }
   throw DataError("the system of row " + std::to_string(lowest) +
                   " of histories must be positive definite in float32, but a pivot is not; raise the regularization "
                   "(the diagonal of prior, or ridge)");

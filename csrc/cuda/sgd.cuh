@@ -113,9 +113,8 @@ void sgd(const CsrView& interactions, const SgdOptions& options, const DeviceSgd
   check_sorted(interactions, "interactions");
   detail::check_features(users, "user");
   detail::check_features(items, "item");
-  if (interactions.nnz() == 0) {
-    throw DataError("interactions must hold at least one stored entry, got none; there is nothing to learn");
-  }
+  check_finite(interactions, "interactions");
+  check_weights(interactions, "interactions");
   const ItemLottery lottery = detail::make_lottery(interactions, options, items.features.cols > 0);
   const std::vector<float> by_trial = detail::trial_losses(options.n_negatives, interactions.cols);
   const std::span<const ItemLottery::Slot> slots = lottery.slots();
@@ -140,8 +139,6 @@ void sgd(const CsrView& interactions, const SgdOptions& options, const DeviceSgd
   const auto trial_losses = cuda::upload(by_trial.data(), std::ssize(by_trial), stream);
   DeviceBuffer<double> device_loss(1, stream);
   DeviceBuffer<unsigned long long> device_entries(1, stream);
-  DeviceBuffer<std::int32_t> bad(1, stream);
-  bad.set_bytes(0, stream);
   stream.synchronize();
   const auto diverged = [&](std::int64_t epoch) {
     return ConfigError("learning_rate must keep the factors finite, but they diverged in epoch " +
@@ -149,7 +146,9 @@ void sgd(const CsrView& interactions, const SgdOptions& options, const DeviceSgd
   };
 
   SgdArguments arguments{};
-  arguments.draws = {0, interactions.cols, device_slots.data(), std::ssize(slots)};
+  // A lottery has a slot for each item that can be drawn.
+  const std::int64_t n_drawable = slots.empty() ? interactions.cols : std::ssize(slots);
+  arguments.draws = {0, interactions.cols, device_slots.data(), std::ssize(slots), n_drawable};
   arguments.step = {0.0F, options.regularization, static_cast<std::int32_t>(f)};
   arguments.n_trials = static_cast<std::int32_t>(by_trial.size());
   arguments.trial_losses = trial_losses.data();
@@ -196,9 +195,10 @@ void sgd(const CsrView& interactions, const SgdOptions& options, const DeviceSgd
     if (monitor.after_epoch && monitor.after_epoch(epoch, loss)) break;
   }
   // A loss is taken before its step, so the last steps show in no loss.
-  user_side.look(bad.data());
-  item_side.look(bad.data());
-  if (download(bad, stream)[0] != 0) throw diverged(last_epoch);
+  NonfinitePlace nonfinite(stream);
+  user_side.look(nonfinite);
+  item_side.look(nonfinite);
+  if (nonfinite.get() >= 0) throw diverged(last_epoch);
   user_side.write();
   item_side.write();
   stream.synchronize();

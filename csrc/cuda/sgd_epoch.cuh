@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(256, sgd_blocks_held(width, with_features)) sg
     const std::int64_t user = a.first_user + place;
     const std::int32_t* const liked = a.items + a.indptr[place];
     const std::int64_t n_liked = a.reject_positives ? a.indptr[place + 1] - a.indptr[place] : 0;
-    if (n_liked == a.draws.n_items) continue;
+    if (n_liked == a.draws.n_drawable) continue;
     const std::int64_t positive = a.items[entry];
     const std::uint64_t number = a.first_entry + m;
     const std::uint64_t n_trials = objective == SgdObjective::bpr ? 1 : static_cast<std::uint64_t>(a.n_trials);

@@ -66,8 +66,9 @@ struct ItemDraws {
   std::int64_t n_items;
   const ItemLottery::Slot* slots;  // null: uniformly
   std::int64_t n_slots;
+  std::int64_t n_drawable;  // items that can be drawn
 
-  // The item of draw m that is not in liked [n], n < n_items; -1 where 64 draws of a lottery found none.
+  // The item of draw m that is not in liked [n], n < n_drawable; -1 where 64 draws of a lottery found none.
   [[nodiscard]] __device__ std::int32_t at(std::uint64_t m, const std::int32_t* liked, std::int64_t n) const {
     if (slots == nullptr) return draw_other(liked, n, n_items, random_bits(key, m));
     for (std::uint64_t attempt = 0; attempt < 64; ++attempt) {

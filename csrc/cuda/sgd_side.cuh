@@ -3,18 +3,12 @@
 
 #include <string>
 
-#include "cuda/rounding.cuh"
+#include "cuda/finite.cuh"
 #include "cuda/sgd.hpp"
 #include "cuda/sgd_rows.cuh"
 #include "recsys/random.hpp"
 
 namespace recsys::cuda::detail {
-
-// One thread a number: sets `bad` to 1 where it is not finite.
-__global__ void find_nonfinite(const float* values, std::int64_t n, std::int32_t* bad) {
-  const std::int64_t at = global_thread();
-  if (at < n && !is_finite(values[at])) *bad = 1;
-}
 
 inline void clear_floats(float* data, std::int64_t n, Stream stream) {
   if (data == nullptr || n == 0) return;
@@ -91,17 +85,13 @@ class DeviceSide {
     if (view_.indptr != nullptr) add(view_, 1.0F, outputs_.factors.data(), outputs_.bias);
   }
 
-  // Marks `bad` where what was learned is not finite.
-  void look(std::int32_t* bad) const {
-    const auto find = [&](const float* values, std::int64_t n) {
-      if (values == nullptr || n == 0) return;
-      launch("find_nonfinite", find_nonfinite, blocks(divide_up(n, 256)), 256, 0, stream_, values, n, bad);
-    };
+  // Looks for what was learned and is not finite.
+  void look(NonfinitePlace& place) const {
     const std::int64_t n = outputs_.factors.rows();
-    find(view_.own.vectors, n * f());
-    find(view_.own.bias, n);
-    find(view_.shared.vectors, outputs_.features.cols * f());
-    find(view_.shared.bias, outputs_.features.cols);
+    place.look(view_.own.vectors, n * f());
+    place.look(view_.own.bias, n);
+    place.look(view_.shared.vectors, outputs_.features.cols * f());
+    place.look(view_.shared.bias, outputs_.features.cols);
   }
 
  private:

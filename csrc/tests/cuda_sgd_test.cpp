@@ -277,7 +277,8 @@ TEST(cuda_sgd_draws_by_popularity_what_the_user_has_not) {
   const std::vector<std::int32_t> all{0, 1, 2, 3, 4, 5};
   const ItemLottery lottery(all, weights);
   const std::vector<std::int32_t> liked{3};
-  const cuda::ItemDraws draws{7, 6, lottery.slots().data(), std::ssize(lottery.slots())};
+  const auto n_slots = std::ssize(lottery.slots());
+  const cuda::ItemDraws draws{7, 6, lottery.slots().data(), n_slots, n_slots};
   std::vector<int> counts(6, 0);
   constexpr int n = 20'000;
   for (std::uint64_t m = 0; m < n; ++m) ++counts[static_cast<std::size_t>(draws.at(m, liked.data(), 1))];

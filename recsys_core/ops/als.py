@@ -26,7 +26,6 @@ the starting scale, with uniform in place of normal numbers; their unobserved we
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -34,6 +33,7 @@ import numpy as np
 from recsys_core import _core
 from recsys_core.errors import ConfigError, DataError, ShapeError
 from recsys_core.ops import _validate, cuda_als
+from recsys_core.ops._collapse import warn_of_collapse
 from recsys_core.ops.cuda_arrays import without_factors
 from recsys_core.ops.cuda_devices import chosen_device
 
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["als"]
 
-_COLLAPSED = 1e-4  # beyond rounding, yet far below any factor that has learned something
 _SOLVERS = ("auto", "cholesky", "cg", "subspace")
 
 
@@ -212,7 +211,7 @@ def als(
             into=factors,
         )
         found = factors if watch is None else watch.best
-        _warn_of_collapse(found[1], regularization)
+        warn_of_collapse("als", found[1], regularization, "lower it, or raise alpha", stacklevel=2)
         return found
     _core.als(
         arrays,
@@ -234,20 +233,8 @@ def als(
         write_factors=watch is not None,
     )
     found = factors if watch is None else watch.best
-    _warn_of_collapse(found[1], regularization)
+    warn_of_collapse("als", found[1], regularization, "lower it, or raise alpha", stacklevel=2)
     return found
-
-
-def _warn_of_collapse(item_factors: FloatArray, regularization: float) -> None:
-    """Warn where the minimum is at zero, as it is for too large a lambda: nothing can be ranked by it."""
-    largest = float(np.abs(item_factors).max(initial=0.0))
-    if largest < _COLLAPSED:
-        warnings.warn(
-            f"als: all item factors are next to zero (at most {largest:.1g}), so nothing can be ranked by them: "
-            f"regularization={regularization:g} outweighs the data; lower it, or raise alpha",
-            UserWarning,
-            stacklevel=3,
-        )
 
 
 class _BestSoFar:

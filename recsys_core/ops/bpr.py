@@ -29,7 +29,8 @@ def bpr(interactions: CSR, n_factors: int = 64, *, device: str = "cpu", **option
     Parameters
     ----------
     interactions
-        CSR, shape (n_users, n_items).  Only the structure counts; an entry that repeats within a row counts once.
+        CSR, shape (n_users, n_items), float32, finite and not negative.  Only the structure counts: a stored zero is an
+        entry like any other, and one that repeats within a row counts once.
     n_factors
         Length f of the vectors, at least 1.
     device
@@ -46,7 +47,8 @@ def bpr(interactions: CSR, n_factors: int = 64, *, device: str = "cpu", **option
     Raises
     ------
     DataError
-        No interactions, a column out of range, or a feature or initial factor that is not finite.
+        No interactions, a negative or non-finite one, a column out of range, or a feature or initial factor that is not
+        finite.
     DTypeError
         `interactions`, or features, are not CSR.
     ShapeError
@@ -57,6 +59,11 @@ def bpr(interactions: CSR, n_factors: int = 64, *, device: str = "cpu", **option
     DeviceError
         `device` cannot be used.
 
+    Warns
+    -----
+    UserWarning
+        All item factors are next to zero: the regularization outweighs the data.
+
     Notes
     -----
     Every epoch, users and items are dealt at random into up to 64 blocks each, and worked through in rounds of cells of
@@ -65,7 +72,9 @@ def bpr(interactions: CSR, n_factors: int = 64, *, device: str = "cpu", **option
     thousand entries is one block, on one thread).  The item j comes from the block of i, so that it is drawn from all
     items over the epochs, since blocks are dealt anew.
 
-    A user with an entry for every item has no j and is skipped: its vector stays where it started.
+    A user with an entry for every item has no j and is skipped: its vector stays where it started.  Where a user has
+    all items of a block, the entries there wait for another epoch; there are fewer blocks, and so fewer threads of use,
+    where that would hold up more than a twentieth of all entries.
 
     Cost: ``O(nnz f)`` an epoch; with features, times their number a row.  Memory: the factors twice and 13 bytes an
     entry.  Ctrl-C takes effect between epochs.

@@ -242,7 +242,7 @@ def fold_in(
     Parameters
     ----------
     histories
-        CSR on the host, shape (n_rows, n_items), float32, finite.
+        CSR on the host, shape (n_rows, n_items), float32, finite.  Entries that repeat within a row are summed.
     item_factors
         float32, shape (n_items, f); on the host or on the device.
     regularization
@@ -275,7 +275,7 @@ def fold_in(
     slope = _validate.number(alpha, "alpha", minimum=0.0)
     weight = _validate.unobserved_weight(unobserved_weight)
     place = place_of(device, stream)
-    rows = _validate.csr_arrays(histories, "histories")
+    rows = _validate.unique_csr_arrays(histories, "histories")
     own = None
     if exponent != 0.0:
         own, shared = row_ridges(rows[0], rows[3], shared, exponent, weight), 0.0

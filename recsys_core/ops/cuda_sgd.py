@@ -9,6 +9,7 @@ import numpy as np
 
 from recsys_core.errors import ConfigError
 from recsys_core.ops import _validate
+from recsys_core.ops._collapse import warn_of_collapse
 from recsys_core.ops.cuda_arrays import device_matrix, device_vector, place_of, without_factors
 from recsys_core.ops.cuda_devices import cuda_module
 from recsys_core.ops.sgd import Settings, SgdFactors, SgdOptions, Watch, check_parts, shapes_of, trials
@@ -41,7 +42,7 @@ def bpr(
     Parameters
     ----------
     interactions
-        CSR on the host, shape (n_users, n_items).  Only the structure counts.
+        CSR on the host, shape (n_users, n_items), float32, finite and not negative.  Only the structure counts.
     n_factors
         Length f of the vectors, 1 to 512.
     device
@@ -120,13 +121,17 @@ def train_to_host(
     settings = Settings.of(options, objective)
     watch = Watch.of(settings)
     if settings.validate is None:
-        return _on_host(_train(interactions, n_factors, objective, n_negatives, device, 0, settings))
+        found = _on_host(_train(interactions, n_factors, objective, n_negatives, device, 0, settings))
+    else:
 
-    def look(epoch: int, loss: float, parts: tuple[object, ...]) -> bool:
-        return watch(epoch, loss, _on_host(_named(parts)))
+        def look(epoch: int, loss: float, parts: tuple[object, ...]) -> bool:
+            return watch(epoch, loss, _on_host(_named(parts)))
 
-    unjudged = replace(settings, validate=None)
-    return watch.best_or(_on_host(_train(interactions, n_factors, objective, n_negatives, device, 0, unjudged, look)))
+        unjudged = replace(settings, validate=None)
+        last = _on_host(_train(interactions, n_factors, objective, n_negatives, device, 0, unjudged, look))
+        found = watch.best_or(last)
+    warn_of_collapse(objective, found.item_factors, settings.regularization, "lower it", stacklevel=3)
+    return found
 
 
 def _train(

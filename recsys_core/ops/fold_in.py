@@ -70,8 +70,8 @@ def solve_rows(
     Raises
     ------
     DataError
-        A value of `histories` or `ridge` is not finite, a column is out of range, or the system of a row is not
-        positive definite in float32; the message names the row.
+        A number is not finite, a column is out of range, or the system of a row is not positive definite in float32;
+        the message names the place.  In `item_factors` and `item_offset`, only items that a row has are looked at.
     ShapeError
         The shapes do not fit together.
     DTypeError
@@ -136,7 +136,8 @@ def fold_in(
     Parameters
     ----------
     histories
-        CSR, shape (n_rows, n_items), float32, finite: the new users' interactions.
+        CSR, shape (n_rows, n_items), float32, finite: the new users' interactions.  Entries that repeat within a row
+        are summed.
     item_factors
         float32, shape (n_items, f), as from :func:`als`.
     regularization
@@ -197,6 +198,7 @@ def fold_in(
     ridge = _validate.number(regularization, "regularization", minimum=0.0)
     exponent = _validate.number(regularization_exponent, "regularization_exponent", minimum=0.0)
     weight = _validate.unobserved_weight(unobserved_weight)
+    rows = _validate.unique_csr_arrays(histories, "histories")
     factors = _validate.matrix(item_factors, "item_factors")
     slope = _validate.number(alpha, "alpha", minimum=0.0)
     threads = _validate.integer(n_threads, "n_threads", minimum=0)
@@ -205,14 +207,15 @@ def fold_in(
     if exponent == 0.0:
         prior.flat[:: factors.shape[1] + 1] += ridge
     else:
-        indptr, *_ = _validate.csr_arrays(histories, "histories")
-        ridges = row_ridges(indptr, len(factors), ridge, exponent, weight)
-    return solve_rows(
-        histories,
+        ridges = row_ridges(rows[0], len(factors), ridge, exponent, weight)
+    return _core.solve_rows(
+        rows,
         factors,
         prior=prior,
         confidence=(1.0 - weight, slope),
         target=(1.0, slope),
+        item_offset=None,
         ridge=ridges,
+        non_negative=False,
         n_threads=threads,
     )

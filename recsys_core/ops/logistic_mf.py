@@ -57,6 +57,11 @@ def logistic_mf(
     ConfigError
         An option is out of range, or the learning rate is so large that the factors diverge.
 
+    Warns
+    -----
+    UserWarning
+        As :func:`bpr` does.
+
     Notes
     -----
     Blocks, threads and memory as in :func:`bpr`; ``(1 + n_negatives) / 2`` times its cost.  The items of an entry make

@@ -10,6 +10,7 @@ import numpy as np
 from recsys_core import _core
 from recsys_core.errors import ConfigError, DTypeError, ShapeError
 from recsys_core.ops import _validate
+from recsys_core.ops._collapse import warn_of_collapse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from recsys_core.types import CSR, FloatArray
 
 __all__ = ["SgdFactors", "SgdOptions"]
+
+
+_MAX_ADAGRAD_REGULARIZATION = 1e15
 
 
 class SgdOptions(TypedDict, total=False):
@@ -27,7 +31,8 @@ class SgdOptions(TypedDict, total=False):
     learning_rate
         Step length, above 0; 0.05 if left out.
     regularization
-        lambda, at least 0, applied to what a step touches, at each step; 0.001 if left out.
+        lambda, at least 0, applied to what a step touches, at each step; 0.001 if left out.  A warning says where it
+        outweighs the data, so that the factors end next to zero.
     n_epochs
         Number of epochs, at least 1; 50 if left out.
     optimizer
@@ -39,7 +44,8 @@ class SgdOptions(TypedDict, total=False):
     popularity_power
         An item j is drawn in proportion to (its number of entries)^power; 0 (if left out) is uniform.  At least 0.
     reject_positives
-        Whether an item j that u has an entry for is drawn again; True if left out.
+        Whether an item j that u has an entry for is drawn again, at most 64 times; True if left out.  For a user with
+        more than half of the items, j is drawn at once from those that are missing.
     user_features, item_features
         CSR (n_users, n_user_features) and (n_items, n_item_features), finite, or None.  A row's vector is its own and
         the sum of its features' vectors times the stored values; an item's bias likewise.  With `item_features`, an
@@ -213,13 +219,19 @@ class Settings:
         """Return the steps to take, checked, as the core and a device are told them alike."""
         _validate.one_of(self.optimizer, "optimizer", ("adagrad", "sgd"))
         _validate.one_of(self.schedule, "schedule", ("linear", "constant"))
+        regularization = _validate.number(self.regularization, "regularization", minimum=0.0)
+        if self.optimizer == "adagrad" and regularization > _MAX_ADAGRAD_REGULARIZATION:
+            raise ConfigError(
+                f"regularization must be at most {_MAX_ADAGRAD_REGULARIZATION:g} with adagrad, which sums its square "
+                f"in float32, got {regularization:g}"
+            )
         return {
             "objective": objective,
             "n_negatives": n_negatives,
             "adagrad": self.optimizer == "adagrad",
             "linear_decay": self.schedule == "linear",
             "learning_rate": _validate.positive(self.learning_rate, "learning_rate"),
-            "regularization": _validate.number(self.regularization, "regularization", minimum=0.0),
+            "regularization": regularization,
             "n_epochs": _validate.integer(self.n_epochs, "n_epochs", minimum=1),
             "popularity_power": _validate.number(self.popularity_power, "popularity_power", minimum=0.0),
             "reject_positives": bool(self.reject_positives),
@@ -260,7 +272,8 @@ def train(
     **options: Unpack[SgdOptions],
 ) -> SgdFactors:
     """Check the options, make or copy the arrays and train them in place."""
-    settings = Settings.of(options, {"logistic": "logistic_mf", "squared": "explicit_mf"}.get(objective, objective))
+    name = {"logistic": "logistic_mf", "squared": "explicit_mf"}.get(objective, objective)
+    settings = Settings.of(options, name)
     steps = settings.of_steps(objective, n_negatives)
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
     if value_scale != 1.0:
@@ -292,7 +305,9 @@ def train(
         wants_factors=settings.validate is not None,
         callback=None if watch.is_idle else lambda epoch, loss: watch(epoch, loss, factors),
     )
-    return watch.best_or(factors)
+    found = watch.best_or(factors)
+    warn_of_collapse(name, found.item_factors, steps["regularization"], "lower it", stacklevel=3)
+    return found
 
 
 class Watch:

@@ -36,7 +36,8 @@ def warp(
     Parameters
     ----------
     interactions
-        CSR, shape (n_users, n_items).  Only the structure counts; an entry that repeats within a row counts once.
+        CSR, shape (n_users, n_items), float32, finite and not negative.  Only the structure counts: a stored zero is an
+        entry like any other, and one that repeats within a row counts once.
     n_factors
         Length f of the vectors, at least 1.
     max_trials
@@ -56,7 +57,8 @@ def warp(
     Raises
     ------
     DataError
-        No interactions, a column out of range, or a feature or initial factor that is not finite.
+        No interactions, a negative or non-finite one, a column out of range, or a feature or initial factor that is not
+        finite.
     DTypeError
         `interactions`, or features, are not CSR.
     ShapeError
@@ -66,6 +68,11 @@ def warp(
         diverge.
     DeviceError
         `device` cannot be used.
+
+    Warns
+    -----
+    UserWarning
+        As :func:`bpr` does.
 
     Notes
     -----

@@ -160,6 +160,16 @@ def test_columns_may_repeat_and_come_in_any_order():
     np.testing.assert_allclose(ops.solve_rows(messy, factors, **arguments)[0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("exponent", [0.0, 0.7])
+def test_fold_in_takes_repeated_columns_as_their_sum(exponent):
+    factors = item_factors_of(3, 2)
+    messy = sp.csr_matrix((np.array([1, 2, 3], dtype=np.float32), np.array([2, 0, 2]), np.array([0, 3])), shape=(1, 3))
+    tidy = sp.csr_matrix(np.array([[2, 0, 4]], dtype=np.float32))
+    given = {"regularization": 0.5, "regularization_exponent": exponent, "alpha": 2.0}
+    np.testing.assert_array_equal(ops.fold_in(messy, factors, **given), ops.fold_in(tidy, factors, **given))
+    assert messy.indices.tolist() == [2, 0, 2]  # the caller's matrix is left alone
+
+
 def test_no_rows_and_no_entries():
     factors = item_factors_of(4, 3)
     assert ops.fold_in(sp.csr_matrix((0, 4), dtype=np.float32), factors).shape == (0, 3)
@@ -182,12 +192,41 @@ def test_a_singular_system_names_the_lowest_row_and_spoils_no_other(n_factors):
 
 
 @pytest.mark.usefixtures("isa")
-def test_a_factor_that_is_not_finite_is_an_error_not_a_number():
+@pytest.mark.parametrize("non_negative", [False, True])
+@pytest.mark.parametrize(("bad", "shown"), [(np.nan, "NaN"), (np.inf, "inf"), (-np.inf, "-inf")])
+def test_a_number_that_is_not_finite_is_named_with_its_place(bad, shown, non_negative):
     histories = sp.csr_matrix(np.eye(3, dtype=np.float32))
+    given = {"item_factors": item_factors_of(3, 5), "prior": np.eye(5, dtype=np.float32), "item_offset": np.zeros(3)}
+    for name, place, said in (
+        ("item_factors", (1, 2), "row 1, column 2"),
+        ("prior", (3, 4), "row 3, column 4"),
+        ("item_offset", 2, "position 2"),
+    ):
+        changed = {key: value.copy() for key, value in given.items()}
+        changed[name][place] = bad
+        with pytest.raises(DataError, match=f"{name} must hold finite numbers only, got {shown} at {said}"):
+            ops.solve_rows(histories, **changed, confidence=(1, 0), target=(0, 1), non_negative=non_negative)
+    changed["item_offset"] = given["item_offset"]
+    changed["item_factors"] = np.vstack([given["item_factors"], np.full((1, 5), bad)])
+    wider = sp.csr_matrix((histories.data, histories.indices, histories.indptr), shape=(3, 4))
+    changed["item_offset"] = None  # an item that nobody has is not looked at
+    assert np.isfinite(ops.solve_rows(wider, **changed, confidence=(1, 0), target=(0, 1))).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_fold_in_names_the_factor_that_is_not_finite(bad):
     factors = item_factors_of(3, 5)
-    factors[1, 2] = np.nan
-    with pytest.raises(DataError, match="system of row 1 "):
-        ops.solve_rows(histories, factors, prior=np.eye(5), confidence=(1, 0), target=(0, 1))
+    factors[1, 2] = bad
+    with pytest.raises(DataError, match=r"item_factors must hold finite numbers only, got .* at row 1, column 2"):
+        ops.fold_in(sp.csr_matrix(np.array([[1, 0, 0]], dtype=np.float32)), factors)
+    with pytest.raises(DataError, match="item_factors must have products that fit float32"):
+        ops.fold_in(sp.csr_matrix(np.array([[1, 0, 0]], dtype=np.float32)), np.full((3, 5), 1e30))
+
+
+def test_a_solution_beyond_float32_is_an_error():
+    row = sp.csr_matrix(np.array([[1e38]], dtype=np.float32))
+    with pytest.raises(DataError, match="the solution of row 0 of histories must be finite in float32"):
+        ops.solve_rows(row, np.ones((1, 1)), prior=np.full((1, 1), 1e-30), confidence=(0, 0), target=(0, 1))
 
 
 @given(

@@ -294,7 +294,7 @@ def test_one_user_or_one_item(objective, shape):
 @pytest.mark.parametrize("fit", [ops.bpr, ops.warp])
 def test_values_and_repeats_do_not_count_in_pairs(fit):
     messy = sp.csr_matrix(
-        (np.array([5, -2, 0, 3], dtype=np.float32), np.array([2, 0, 2, 1]), np.array([0, 3, 4])), shape=(2, 4)
+        (np.array([5, 2, 0, 3], dtype=np.float32), np.array([2, 0, 2, 1]), np.array([0, 3, 4])), shape=(2, 4)
     )
     tidy = sp.csr_matrix(np.array([[1, 0, 1, 0], [0, 1, 0, 0]], dtype=np.float32))
     for ours, theirs in zip(fit(messy, 4, n_epochs=3), fit(tidy, 4, n_epochs=3), strict=True):
@@ -358,6 +358,37 @@ def test_factors_that_diverge_in_the_last_step_are_an_error_too(stop):
         )
     assert np.isfinite(losses).all()
     assert len(losses) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, "interactions must hold finite numbers only, got NaN at row 2, column "),
+        (np.inf, "interactions must hold finite numbers only, got inf at row 2, column "),
+        (-1.0, "interactions must hold weights of 0 or more, got -1.000000 at row 2, column "),
+    ],
+)
+@pytest.mark.parametrize("fit", [*FITS.values(), ops.als])
+def test_feedback_that_is_not_finite_or_negative_is_refused(fit, value, message):
+    interactions = two_camps()
+    interactions.data[interactions.indptr[2]] = value
+    with pytest.raises(DataError, match=message):
+        fit(interactions, 4)
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "sgd"])
+@every_objective
+def test_a_regularization_that_outweighs_the_data_is_said(objective, optimizer):
+    said = r"\w+: all item factors are next to zero .* regularization=10 outweighs the data; lower it"
+    with pytest.warns(UserWarning, match=said) as warned:
+        FITS[objective](two_camps(), 4, regularization=10.0, optimizer=optimizer)
+    assert warned[0].filename == __file__
+
+
+def test_a_regularization_that_adagrad_cannot_sum_is_an_error():
+    # Its squares would be infinite and every step nothing: the start would come back.
+    with pytest.raises(ConfigError, match=r"regularization must be at most 1e\+15 with adagrad"):
+        ops.bpr(two_camps(), 4, regularization=1e30)
 
 
 def test_errors_name_argument_and_remedy():

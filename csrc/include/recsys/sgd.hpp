@@ -69,13 +69,16 @@ struct SgdMonitor {
 };
 
 // Number of blocks B, by the data and the sampling alone: at most 64, and fewer where cells would hold few entries,
-// blocks few items to draw from, or one item most of a block's weight.
-[[nodiscard]] std::int64_t sgd_blocks(const CsrView& interactions, float popularity_power);
+// blocks few items to draw from, one item most of a block's weight, or more than a twentieth of the entries a block
+// that has no item for their user, who has almost everything.  `n_drawable` is the number of items that can be drawn,
+// or 0 where those that a user has can be.
+[[nodiscard]] std::int64_t sgd_blocks(const CsrView& interactions, float popularity_power, std::int64_t n_drawable = 0);
 
-// interactions [n_users, n_items], columns ascending; values are read for `logistic` and `squared` only.  Without
-// `warm_start`, embeddings start from fill_start and biases at 0.  With item features, an item without an entry has no
-// embedding of its own and is never drawn, so that it is scored as a new item with its features would be.  Throws
-// ConfigError, also where the factors diverge; DataError for empty interactions; ShapeError.
+// interactions [n_users, n_items], columns ascending, values finite and, but for `squared`, not negative; they count
+// for `logistic` and `squared` only.  A user who has every item that can be drawn takes no step.  Without `warm_start`,
+// embeddings start from fill_start and biases at 0.  With item features, an item without an entry has no embedding of
+// its own and is never drawn, so that it is scored as a new item with its features would be.  Throws ConfigError, also
+// where the factors diverge; DataError; ShapeError.
 void sgd(const CsrView& interactions, const SgdOptions& options, const SgdSide& users, const SgdSide& items,
          const SgdMonitor& monitor);
 

@@ -28,13 +28,15 @@ struct RowWeights {
 
 // histories [n_rows, n_items], factors [n_items, f], prior [f, f] symmetric, item_offset [n_items] or empty,
 // ridges [n_rows] or empty: each row's lambda, out [n_rows, f].  An empty row gives zeros.  Throws DataError naming the
-// first row whose system is not positive definite to float32.
+// first number that is not finite, or the first row whose system is not positive definite to float32.  Numbers of
+// `factors` and `item_offset` are looked at where a solution fails: those of items that no row has do no harm.
 void solve_rows(const CsrView& histories, MatrixView<const float> factors, MatrixView<const float> prior,
                 const RowWeights& weights, std::span<const float> item_offset, std::span<const float> ridges,
                 MatrixView<float> out, bool non_negative, std::int64_t n_threads);
 
 // The symmetric product factors^T factors, out [f, f].  The rows are cut into at most 64 blocks by their number alone;
-// a block is summed in float32, the blocks in double and in order.  n f^2 / 2 multiply-adds.
+// a block is summed in float32, the blocks in double and in order.  n f^2 / 2 multiply-adds.  Throws DataError where a
+// factor is not finite, or a sum does not fit float32.
 void gram(MatrixView<const float> factors, MatrixView<float> out, std::int64_t n_threads);
 
 }  // namespace recsys

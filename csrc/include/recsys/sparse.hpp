@@ -23,7 +23,10 @@ struct CsrMatrix {
 // Throws DataError unless each row's columns ascend without repeats.
 void check_sorted(const CsrView& csr, std::string_view name);
 
-// Throws DataError where there is no stored entry, or a negative one.
+// Throws DataError where there is no stored entry.
+void check_not_empty(const CsrView& csr, std::string_view name);
+
+// Throws DataError where there is no stored entry, or a negative one.  NaN is for check_finite, before.
 void check_weights(const CsrView& csr, std::string_view name);
 
 // Rows, most expensive first, cut into tasks of comparable cost.  Task t is rows order[starts[t] .. starts[t + 1]).
