@@ -84,7 +84,7 @@ class Ours(Contender):
             n_iterations=n_iterations,
             solver=self.solver,
             n_cg_steps=self.n_cg_steps,
-            start=common_start(self.interactions.shape, self.n_factors),
+            initial=common_start(self.interactions.shape, self.n_factors),
             n_threads=self.n_threads,
             callback=callback,
         )

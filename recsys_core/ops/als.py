@@ -62,7 +62,7 @@ def als(
     n_cg_steps: int = 2,
     block_size: int = 32,
     precision: Literal["float32", "mixed"] = "float32",
-    start: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    initial: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     tolerance: float = 0.0,
     validate: Callable[[FloatArray, FloatArray], float | None] | None = None,
     patience: int = 2,
@@ -114,9 +114,9 @@ def als(
     precision
         "mixed", on a CUDA device only, sums the matrices of "cholesky" on tensor cores and corrects the rows; see
         :func:`recsys_core.ops.cuda.als`.
-    start
-        ``(user_factors, item_factors)`` to start from, such as those of an earlier fit, float32 of the shapes returned;
-        None starts at random.  Users come first, and "cholesky" solves them from the items alone.
+    initial
+        What to go on from: the result of a fit, or other ``(user_factors, item_factors)`` of its shapes; None starts at
+        random.  Users come first, and "cholesky" solves them from the items alone.
     tolerance
         Stop after an iteration that lowers the objective by less than this share of it; 0 never stops.
     validate
@@ -154,7 +154,7 @@ def als(
     DTypeError
         `interactions` is not CSR.
     ShapeError
-        `start` does not fit.
+        `initial` does not fit.
     ConfigError
         A setting is out of range, or not to be had on `device`.
     DeviceError
@@ -184,7 +184,7 @@ def als(
     _validate.function(validate, "validate")
     _validate.function(callback, "callback")
     arrays = _validate.unique_csr_arrays(interactions, "interactions")
-    factors = _make_factors((len(arrays[0]) - 1, arrays[3]), _integer(n_factors, "n_factors"), start)
+    factors = _make_factors((len(arrays[0]) - 1, arrays[3]), _integer(n_factors, "n_factors"), initial)
     watch = None if validate is None else _BestSoFar(factors, validate, _integer(patience, "patience"), callback)
     on_device = chosen_device(device) is not None
     if _validate.one_of(precision, "precision", ("float32", "mixed")) == "mixed" and not on_device:
@@ -202,7 +202,7 @@ def als(
             n_cg_steps=n_cg_steps,
             block_size=block_size,
             precision=precision,
-            start=None if start is None else factors,
+            initial=None if initial is None else factors,
             tolerance=tolerance,
             random_state=random_state,
             callback=without_factors(callback if watch is None else watch),
@@ -224,7 +224,7 @@ def als(
         solver=solver,
         n_cg_steps=_integer(n_cg_steps, "n_cg_steps"),
         block_size=_integer(block_size, "block_size"),
-        warm_start=start is not None,
+        warm_start=initial is not None,
         tolerance=_validate.number(tolerance, "tolerance", minimum=0.0),
         random_state=_validate.random_seed(random_state),
         n_threads=_validate.integer(n_threads, "n_threads", minimum=0),
@@ -264,19 +264,19 @@ class _BestSoFar:
 
 
 def _make_factors(
-    shape: tuple[int, int], n_factors: int, start: tuple[npt.ArrayLike, npt.ArrayLike] | None
+    shape: tuple[int, int], n_factors: int, initial: tuple[npt.ArrayLike, npt.ArrayLike] | None
 ) -> tuple[FloatArray, FloatArray]:
     """The arrays that training overwrites, holding what it starts from if that is given."""
     factors = (np.empty((shape[0], n_factors), np.float32), np.empty((shape[1], n_factors), np.float32))
-    if start is None:
+    if initial is None:
         return factors
-    given_pair = _validate.two(start, "start", "(user_factors, item_factors)")
-    for part, (value, to) in enumerate(zip(given_pair, factors, strict=True)):
-        given = _validate.matrix(value, f"start[{part}]")
+    parts = _validate.two(initial, "initial", "(user_factors, item_factors)")
+    for value, to, part in zip(parts, factors, ("user_factors", "item_factors"), strict=True):
+        given = _validate.matrix(value, f"initial.{part}")
         if given.shape != to.shape:
-            raise ShapeError(f"start[{part}] must have shape {to.shape}, got {given.shape}")
+            raise ShapeError(f"initial.{part} must have the shape {to.shape}, got {given.shape}")
         if not np.isfinite(given).all():
-            raise DataError(f"start[{part}] must hold finite numbers only, got NaN or infinity")
+            raise DataError(f"initial.{part} must hold finite numbers only, got NaN or infinity")
         to[:] = given
     return factors
 

@@ -32,7 +32,7 @@ def als(
     n_cg_steps: int = 2,
     block_size: int = 32,
     precision: Literal["float32", "mixed"] = "float32",
-    start: tuple[Input, Input] | None = None,
+    initial: tuple[Input, Input] | None = None,
     tolerance: float = 0.0,
     random_state: int = 0,
     callback: Callable[[int, float], object] | None = None,
@@ -73,9 +73,9 @@ def als(
         "mixed" lets "cholesky" sum its matrices on tensor cores (tf32) and then corrects each row by residuals in
         float32, or solves it again where that does not converge: the result is as accurate as "float32", which sums
         in float32 throughout.  The other solvers are not changed by it.
-    start
-        ``(user_factors, item_factors)`` to start from, float32 of the shapes returned, on the host or on the device;
-        None starts at random.
+    initial
+        What to go on from: the result of a fit, or other ``(user_factors, item_factors)`` of its shapes, on the host or
+        on the device; None starts at random.
     tolerance
         Stop after an iteration that lowers the objective by less than this share of it; 0 never stops.
     random_state
@@ -123,7 +123,7 @@ def als(
         n_cg_steps=n_cg_steps,
         block_size=block_size,
         precision=precision,
-        start=start,
+        initial=initial,
         tolerance=tolerance,
         random_state=random_state,
         callback=without_factors(callback),
@@ -146,7 +146,7 @@ def fit(
     solver: str,
     n_cg_steps: int,
     block_size: int,
-    start: tuple[Input, Input] | None,
+    initial: tuple[Input, Input] | None,
     tolerance: float,
     random_state: int,
     callback: Callable[[int, float, Any], object] | None,
@@ -159,15 +159,15 @@ def fit(
     """Check the settings and train; `callback` is given the factors too.
 
     With `into`, arrays on the host, the factors are written there, up to date at each call of `callback`, and need not
-    fit the device; `start` is then None or `into` itself.
+    fit the device; `initial` is then None or `into` itself.
     """
     _validate.one_of(solver, "solver", _SOLVERS)
     _validate.one_of(precision, "precision", ("float32", "mixed"))
     weight = _validate.unobserved_weight(unobserved_weight)
     begin = None
-    if start is not None:
-        pair = _validate.two(start, "start", "(user_factors, item_factors)")
-        begin = tuple(device_matrix(part, f"start[{side}]") for side, part in enumerate(pair))
+    if initial is not None:
+        users, items = _validate.two(initial, "initial", "(user_factors, item_factors)")
+        begin = (device_matrix(users, "initial.user_factors"), device_matrix(items, "initial.item_factors"))
     place = place_of(device, stream)
     return cast(
         "tuple[DeviceArray, DeviceArray] | None",
@@ -182,7 +182,7 @@ def fit(
             solver=solver,
             n_cg_steps=_validate.integer(n_cg_steps, "n_cg_steps", minimum=1),
             block_size=_validate.integer(block_size, "block_size", minimum=1),
-            start=begin,
+            initial=begin,
             tolerance=_validate.number(tolerance, "tolerance", minimum=0.0),
             random_state=_validate.random_seed(random_state),
             callback=callback,

@@ -12,7 +12,7 @@ from recsys_core.ops import _validate
 from recsys_core.ops._collapse import warn_of_collapse
 from recsys_core.ops.cuda_arrays import device_matrix, device_vector, place_of, without_factors
 from recsys_core.ops.cuda_devices import cuda_module
-from recsys_core.ops.sgd import Settings, SgdFactors, SgdOptions, Watch, check_parts, shapes_of, trials
+from recsys_core.ops.sgd import Settings, SgdFactors, SgdOptions, Watch, parts_of, shapes_of, trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,11 +180,11 @@ def _on_host(factors: SgdFactors) -> SgdFactors:
     return SgdFactors(**parts)
 
 
-def _start(initial: SgdFactors, shapes: dict[str, tuple[int, ...] | None]) -> tuple[object, ...]:
-    check_parts(initial, shapes)
+def _start(initial: Any, shapes: dict[str, tuple[int, ...] | None]) -> tuple[object, ...]:
+    given = parts_of(initial, shapes)
     parts = []
     for name in _PARTS:
-        part, shape = getattr(initial, name), shapes[name]
+        part, shape = given[name], shapes[name]
         if shape is not None:
             part = (device_matrix if len(shape) == 2 else device_vector)(part, f"initial.{name}")
         if isinstance(part, np.ndarray) and not np.isfinite(part).all():

@@ -55,7 +55,7 @@ def explicit_mf(
     optimizer, schedule
         As in :class:`SgdOptions`.
     initial
-        An :class:`SgdFactors` with ``user_bias`` to go on from, or None to start at random.
+        What to go on from: the result of a fit; None starts at random.
     random_state
         Seed, in [0, 2**64).
     n_threads

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 import numpy as np
 
 from recsys_core import _core
-from recsys_core.errors import ConfigError, DTypeError, ShapeError
+from recsys_core.errors import ConfigError, ShapeError
 from recsys_core.ops import _validate
 from recsys_core.ops._collapse import warn_of_collapse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
 
     from recsys_core.types import CSR, FloatArray
 
@@ -21,6 +23,7 @@ __all__ = ["SgdFactors", "SgdOptions"]
 
 
 _MAX_ADAGRAD_REGULARIZATION = 1e15
+_TRIPLE = ("user_factors", "item_factors", "item_bias")  # what an SgdFactors unpacks into
 
 
 class SgdOptions(TypedDict, total=False):
@@ -51,7 +54,8 @@ class SgdOptions(TypedDict, total=False):
         the sum of its features' vectors times the stored values; an item's bias likewise.  With `item_features`, an
         item without an entry has no vector of its own and is never drawn, so that it scores as a new item would.
     initial
-        An :class:`SgdFactors` to go on from, or None to start at random.  Adagrad's sums start anew.
+        What to go on from: the result of a fit, or other ``(user_factors, item_factors, item_bias)`` of its shapes;
+        None starts at random.  With features, only the result will do.  Adagrad's sums start anew.
     random_state
         Seed, in [0, 2**64); 0 if left out.  Vectors start uniform in ``0.1 * sqrt(3 / f) * (-1, 1)``, biases at 0.
     n_threads
@@ -82,7 +86,7 @@ class SgdOptions(TypedDict, total=False):
     reject_positives: bool
     user_features: CSR | None
     item_features: CSR | None
-    initial: SgdFactors | None
+    initial: SgdFactors | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike] | None
     random_state: int
     n_threads: int
     deterministic: bool
@@ -199,7 +203,7 @@ class Settings:
     reject_positives: bool = True
     user_features: CSR | None = None
     item_features: CSR | None = None
-    initial: SgdFactors | None = None
+    initial: SgdFactors | tuple[Any, Any, Any] | None = None
     random_state: int = 0
     n_threads: int = 0
     deterministic: bool = False
@@ -285,7 +289,7 @@ def train(
     if objective == "squared":
         shapes["user_bias"] = (n_users,)
     initial, watch = settings.initial, Watch.of(settings)
-    factors = _empty(shapes) if initial is None else _checked(initial, shapes)
+    factors = _empty(shapes) if initial is None else _copied(initial, shapes)
     unused = np.empty((0, n_factors), dtype=np.float32)
     _core.sgd(
         arrays,
@@ -365,12 +369,15 @@ def _empty(shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:
     return SgdFactors(**parts)
 
 
-def check_parts(initial: SgdFactors, shapes: dict[str, tuple[int, ...] | None]) -> None:
-    """Refuse an `initial` that has other parts than there are shapes, or of other shapes."""
-    if not isinstance(initial, SgdFactors):
-        raise DTypeError(f"initial must be an SgdFactors, got {type(initial).__name__}; build one of its arrays")
+def parts_of(initial: Any, shapes: dict[str, tuple[int, ...] | None]) -> dict[str, Any]:
+    """Return the parts of an `initial` by name; refuse other parts than there are shapes, or of other shapes."""
+    if isinstance(initial, SgdFactors):
+        parts: dict[str, Any] = {name: getattr(initial, name) for name in shapes}
+    else:
+        parts = dict.fromkeys(shapes)
+        parts.update(zip(_TRIPLE, _triple(initial), strict=True))
     for name, shape in shapes.items():
-        part = getattr(initial, name)
+        part = parts[name]
         if (part is None) != (shape is None):
             got = "None" if part is None else "an array"
             by = "explicit_mf" if name == "user_bias" else "features"
@@ -378,11 +385,22 @@ def check_parts(initial: SgdFactors, shapes: dict[str, tuple[int, ...] | None]) 
         found = None if part is None else tuple(getattr(part, "shape", np.shape(part)))
         if found != shape:
             raise ShapeError(f"initial.{name} must have the shape {shape}, got {found}")
+    return parts
 
 
-def _checked(initial: SgdFactors, shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:
-    check_parts(initial, shapes)
-    parts: dict[str, Any] = {name: getattr(initial, name) for name in shapes}
+def _triple(initial: Any) -> tuple[Any, Any, Any]:
+    try:
+        first, second, third = initial
+    except (TypeError, ValueError):
+        got = f"{len(initial)} parts" if hasattr(initial, "__len__") else type(initial).__name__
+        raise ShapeError(f"initial must be the result of a fit, or ({', '.join(_TRIPLE)}), got {got}") from None
+    return first, second, third
+
+
+def _copied(initial: Any, shapes: dict[str, tuple[int, ...] | None]) -> SgdFactors:
+    parts = parts_of(initial, shapes)
     for name, part in parts.items():
-        parts[name] = None if part is None else np.array(part, dtype=np.float32, order="C")
+        if part is not None:
+            checked = _validate.matrix if np.ndim(part) == 2 else _validate.vector
+            parts[name] = checked(part, f"initial.{name}").copy()
     return SgdFactors(**parts)

@@ -132,7 +132,7 @@ def test_a_fit_goes_on_where_another_ended(n_factors, solver):
     whole = ops.als(interactions, n_factors, n_iterations=5, solver=solver, **SETTINGS)
     half = ops.als(interactions, n_factors, n_iterations=2, solver=solver, **SETTINGS)
     before = [factors.copy() for factors in half]
-    rest = ops.als(interactions, n_factors, n_iterations=3, solver=solver, start=half, **SETTINGS)
+    rest = ops.als(interactions, n_factors, n_iterations=3, solver=solver, initial=half, **SETTINGS)
     for ours, theirs in zip(rest, whole, strict=True):
         assert np.array_equal(ours, theirs)
     for ours, theirs in zip(half, before, strict=True):
@@ -358,14 +358,14 @@ def test_errors_name_argument_and_remedy():
         with pytest.raises(ConfigError, match=message):
             ops.als(interactions, **setting)
     X, Y = np.zeros((30, 64), np.float32), np.zeros((20, 64), np.float32)
-    for start, message in (
-        ((X,), "start must be a pair"),
-        ((X, X), r"start\[1\] must have shape \(20, 64\), got \(30, 64\)"),
+    for initial, message in (
+        ((X,), "initial must be a pair"),
+        ((X, X), r"initial.item_factors must have the shape \(20, 64\), got \(30, 64\)"),
     ):
         with pytest.raises(ShapeError, match=message):
-            ops.als(interactions, start=start)
-    with pytest.raises(DataError, match=r"start\[0\] must hold finite numbers"):
-        ops.als(interactions, start=(X + np.nan, Y))
+            ops.als(interactions, initial=initial)
+    with pytest.raises(DataError, match=r"initial.user_factors must hold finite numbers"):
+        ops.als(interactions, initial=(X + np.nan, Y))
 
 
 def test_a_singular_system_is_an_error_that_names_the_remedy():

@@ -62,7 +62,7 @@ def test_als_takes_the_settings_of_the_cpu() -> None:
             interactions(),
             6,
             **settings,
-            start=started,
+            initial=started,
             n_iterations=20,
             tolerance=0.02,
             callback=lambda _, loss, device=device: losses[device].append(loss),
@@ -74,7 +74,7 @@ def test_als_takes_the_settings_of_the_cpu() -> None:
         np.testing.assert_allclose(mine, theirs, atol=2e-3)
     np.testing.assert_allclose(losses["cuda"], losses["cpu"], rtol=1e-4)
     assert 1 < len(losses["cuda"]) < 20
-    on_it = ops.cuda.als(interactions(), 6, start=ops.cuda.als(interactions(), 6, n_iterations=1), n_iterations=1)
+    on_it = ops.cuda.als(interactions(), 6, initial=ops.cuda.als(interactions(), 6, n_iterations=1), n_iterations=1)
     want = ops.cuda.als(interactions(), 6, n_iterations=2)
     for mine, theirs in zip(on_it, want, strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
@@ -100,8 +100,8 @@ def test_als_keeps_the_best_iteration() -> None:
         ({"solver": "lu"}, ConfigError, "solver must be one of auto, cholesky, cg, subspace"),
         ({"block_size": 0}, ConfigError, "block_size"),
         ({"unobserved_weight": 1.5}, ConfigError, "unobserved_weight must be at most 1"),
-        ({"start": [np.zeros((1, 1))]}, ShapeError, "start must be a pair"),
-        ({"start": [np.zeros((1, 4)), np.zeros((120, 4))]}, ShapeError, r"start\[0\] must have"),
+        ({"initial": [np.zeros((1, 1))]}, ShapeError, "initial must be a pair"),
+        ({"initial": [np.zeros((1, 4)), np.zeros((120, 4))]}, ShapeError, r"initial\.user_factors must have"),
     ],
 )
 def test_what_als_refuses(settings: dict[str, object], error: type[Exception], message: str) -> None:
@@ -124,6 +124,33 @@ def test_fold_in_agrees_with_the_cpu(rng: np.random.Generator, settings: dict[st
     want = ops.fold_in(interactions(), factors, alpha=3.0, **settings)
     got = ops.fold_in(interactions(), factors, alpha=3.0, **settings, device="cuda")
     np.testing.assert_allclose(got, want, atol=1e-4)
+    repeated = sp.csr_matrix((np.ones(3, np.float32), np.array([7, 2, 7]), np.array([0, 3])), shape=(1, 120))
+    messy = ops.fold_in(repeated, factors, alpha=3.0, **settings, device="cuda")
+    repeated.sum_duplicates()
+    np.testing.assert_array_equal(messy, ops.fold_in(repeated, factors, alpha=3.0, **settings, device="cuda"))
+
+
+@pytest.mark.parametrize("name", ["item_factors", "prior", "item_offset"])
+def test_solve_rows_names_the_number_that_is_not_finite(rng: np.random.Generator, name: str) -> None:
+    given = {"item_factors": rng.normal(size=(120, 6)), "prior": np.eye(6), "item_offset": np.zeros(120)}
+    given[name].flat[0] = np.nan
+    everything = sp.csr_matrix(np.ones((1, 120), np.float32))
+    with pytest.raises(DataError, match=f"{name} must hold finite numbers only, got NaN"):
+        ops.cuda.solve_rows(everything, **given, confidence=(1, 0.5), target=(0, 1))
+
+
+def test_feedback_that_is_not_finite_or_negative_is_refused() -> None:
+    for value, message in ((np.nan, "must hold finite numbers"), (-1.0, "must hold weights of 0 or more")):
+        bad = interactions().copy()
+        bad.data[3] = value
+        for train in (ops.cuda.bpr, ops.cuda.warp):
+            with pytest.raises(DataError, match=message):
+                train(bad, 4)
+
+
+def test_a_collapse_is_said() -> None:
+    with pytest.warns(UserWarning, match="bpr: all item factors are next to zero"):
+        ops.bpr(interactions(), 4, regularization=10.0, device="cuda")
 
 
 def test_solve_rows_agrees_with_the_cpu(rng: np.random.Generator) -> None:

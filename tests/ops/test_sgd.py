@@ -161,6 +161,14 @@ def test_the_same_bits_for_any_number_of_threads(objective, shape):
     assert len(set(results)) == 1
 
 
+@every_objective
+def test_a_start_may_be_a_result_or_its_arrays(objective):
+    start = FITS[objective](two_camps(), 4, n_epochs=1)
+    more = [FITS[objective](two_camps(), 4, n_epochs=1, initial=given) for given in (start, tuple(start))]
+    for ours, theirs in zip(*more, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def camps_with_features() -> tuple[sp.csr_matrix, sp.csr_matrix, sp.csr_matrix]:
     """Items 0 and 20 are new: all that is known of them is their camp."""
     liked = two_camps(400).tolil()
@@ -435,8 +443,12 @@ def test_features_and_starts_that_do_not_fit_are_errors():
         ops.bpr(interactions, 5, initial=SgdFactors(np.zeros((120, 5)), start.item_factors, start.item_bias))
     with pytest.raises(ShapeError, match=r"initial.item_feature_factors must be given with features"):
         ops.bpr(interactions, 4, initial=start, item_features=features)
-    with pytest.raises(DTypeError, match="initial must be an SgdFactors"):
-        ops.bpr(interactions, 4, initial=tuple(start))
+    with pytest.raises(ShapeError, match=r"initial must be the result of a fit, or \(.*item_bias\), got 2 parts"):
+        ops.bpr(interactions, 4, initial=tuple(start)[:2])
+    with pytest.raises(ShapeError, match=r"initial must be the result of a fit, .* got int"):
+        ops.bpr(interactions, 4, initial=3)
+    with pytest.raises(DTypeError, match=r"initial.item_bias must hold real numbers"):
+        ops.bpr(interactions, 4, initial=(start.user_factors, start.item_factors, start.item_bias.astype(complex)))
     start.item_bias[3] = np.inf
     with pytest.raises(DataError, match=r"initial\.item_bias"):
         ops.bpr(interactions, 4, initial=start)

@@ -111,7 +111,11 @@ EYE = np.eye(3, dtype=np.float32)
             ShapeError,
             "target must be a pair (constant, slope), got NoneType",
         ),
-        (lambda: ops.als(DATA, 2, start=3), ShapeError, "start must be a pair (user_factors, item_factors), got int"),
+        (
+            lambda: ops.als(DATA, 2, initial=3),
+            ShapeError,
+            "initial must be a pair (user_factors, item_factors), got int",
+        ),
         (lambda: ops.als(DATA, 2, validate=3), DTypeError, "validate must be a function, got int"),
         (lambda: ops.als(DATA, 2, callback="print"), DTypeError, "callback must be a function, got str"),
     ],

@@ -37,12 +37,12 @@ void copy_into(const DeviceArray& to, const py::object& from, int n_dimensions, 
 
 using HostFactors = std::tuple<py::array_t<float>, py::array_t<float>>;
 
-// Returns factors on the device, or, given `into`, writes them there, to the host, and returns nothing; a start is then
-// what those arrays hold.
+// Returns factors on the device, or, given `into`, writes them there, to the host, and returns nothing; `initial` is
+// then what those arrays hold.
 py::object fit_als(const CsrArrays& interactions, std::int64_t n_factors, float regularization,
                    float regularization_exponent, float alpha, float unobserved_weight, std::int64_t n_iterations,
                    const std::string& solver, std::int64_t n_cg_steps, std::int64_t block_size,
-                   const std::optional<std::tuple<py::object, py::object>>& start, double tolerance,
+                   const std::optional<std::tuple<py::object, py::object>>& initial, double tolerance,
                    std::uint64_t random_state, const py::object& callback, bool compute_loss, bool mixed_precision,
                    std::optional<HostFactors>& into, const Place& place) {
   const CsrView view = csr_view(interactions, "interactions");
@@ -55,7 +55,7 @@ py::object fit_als(const CsrArrays& interactions, std::int64_t n_factors, float 
                            .solver = parse_solver(solver),
                            .n_cg_steps = n_cg_steps,
                            .block_size = block_size,
-                           .warm_start = start.has_value(),
+                           .warm_start = initial.has_value(),
                            .tolerance = tolerance,
                            .seed = random_state};
   const cuda::AlsTuning tuning{.mixed_precision = mixed_precision};
@@ -80,9 +80,9 @@ py::object fit_als(const CsrArrays& interactions, std::int64_t n_factors, float 
                        4 * checked_product(view.rows() + view.cols, n_factors));
   const auto users = DeviceArray::make<float>({view.rows(), n_factors}, place.first, stream);
   const auto items = DeviceArray::make<float>({view.cols, n_factors}, place.first, stream);
-  if (start) {
-    copy_into(users, std::get<0>(*start), 2, "start[0]", place);
-    copy_into(items, std::get<1>(*start), 2, "start[1]", place);
+  if (initial) {
+    copy_into(users, std::get<0>(*initial), 2, "initial.user_factors", place);
+    copy_into(items, std::get<1>(*initial), 2, "initial.item_factors", place);
   }
   const py::tuple factors = py::make_tuple(users, items);
   const AlsMonitor monitor{.wants_loss = wants_loss, .after_iteration = progress_callback(callback, factors)};
@@ -166,9 +166,9 @@ py::tuple fit_sgd(const CsrArrays& interactions, std::int64_t n_factors, const p
 void bind_training(py::module_& module) {
   module.def("als", &fit_als, py::arg("interactions"), py::arg("n_factors"), py::kw_only(), py::arg("regularization"),
              py::arg("regularization_exponent"), py::arg("alpha"), py::arg("unobserved_weight"),
-             py::arg("n_iterations"), py::arg("solver"), py::arg("n_cg_steps"), py::arg("block_size"), py::arg("start"),
-             py::arg("tolerance"), py::arg("random_state"), py::arg("callback"), py::arg("compute_loss"),
-             py::arg("mixed_precision"), py::arg("into"), py::arg("place"));
+             py::arg("n_iterations"), py::arg("solver"), py::arg("n_cg_steps"), py::arg("block_size"),
+             py::arg("initial"), py::arg("tolerance"), py::arg("random_state"), py::arg("callback"),
+             py::arg("compute_loss"), py::arg("mixed_precision"), py::arg("into"), py::arg("place"));
   module.def("sgd", &fit_sgd, py::arg("interactions"), py::arg("n_factors"), py::kw_only(), py::arg("steps"),
              py::arg("user_features"), py::arg("item_features"), py::arg("initial"), py::arg("callback"),
              py::arg("wants_factors"), py::arg("place"));
