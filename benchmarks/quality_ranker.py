@@ -52,14 +52,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the ranker to average over")
     parser.add_argument("--threads", type=int, default=0, help="threads of torch, 0 for its own number")
-    parser.add_argument(
-        "--validation", action="store_true", help="measure on the newest ten events of the training part"
-    )
+    parser.add_argument("--validation", action="store_true", help="measure on the newest events of the training part")
     parser.add_argument("--data", choices=sorted(N_TEST), default="ml-latest-small")
     parser.add_argument("--retrievers", nargs="+", default=RETRIEVERS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
     split = split_leave_last(load_dataset(arguments.data), n=N_TEST[arguments.data])
+    if arguments.validation:  # the test part is not looked at
+        split = split_leave_last(split.train, n=N_TEST[arguments.data])
     for retriever in arguments.retrievers:
         found = np.mean([run(split, retriever, seed, arguments.threads) for seed in range(arguments.seeds)], axis=0)
         print(f"{retriever}: ndcg@10 {found[0]:.4f} alone, {found[1]:.4f} with the ranker, mean of {arguments.seeds}")

@@ -143,6 +143,17 @@ def test_the_networks_have_the_formulas_of_their_docstrings():
     torch.testing.assert_close(unit(x, allowed)[0], expected)
 
 
+@pytest.mark.parametrize(("input_norm", "alike"), [(True, True), (False, False)])
+def test_a_norm_before_the_blocks_takes_the_scale_of_the_items_away(input_norm, alike):
+    encoder = untrained("sasrec", input_norm=input_norm)
+    torch.nn.init.zeros_(encoder.network.positions.weight)
+    history = torch.tensor([[4, 9, 2]])
+    with torch.no_grad():
+        states = encoder(history, 50 * encoder.item_factors)
+        larger = encoder(history, 500 * encoder.item_factors)
+    assert torch.allclose(states, larger, rtol=1e-3, atol=1e-3) == alike
+
+
 def test_caser_sees_its_window_and_no_more():
     encoder = untrained("caser", window=3)
     with torch.no_grad():

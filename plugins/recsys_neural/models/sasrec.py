@@ -15,6 +15,7 @@ class SasrecConfig(AttentiveSequenceConfig):
 
     expansion: int = Field(4, ge=1, description="Width of a block's hidden layer, in multiples of n_factors.")
     block: Block = Field("gated", description='"standard", or "gated" by the input with a SwiGLU network.')
+    input_norm: bool = Field(True, description="Whether a layer norm comes before the first block: it learns faster.")
 
 
 class Sasrec(SequenceRecommender):
@@ -40,8 +41,8 @@ class Sasrec(SequenceRecommender):
     Notes
     -----
     Positions are counted from the newest item.  With ``block="standard"``, ``loss="bce"``, ``n_negatives=1`` and
-    ``shared_negatives=False`` it is the model of the paper, but for the place of the layer norm; the defaults are what
-    later work found to matter, the loss above all.
+    ``shared_negatives=False`` it is the model of the paper, but for the places of the layer norms; the defaults are
+    what later work found to matter, the loss above all.
 
     References
     ----------
@@ -64,4 +65,5 @@ class Sasrec(SequenceRecommender):
             expansion=settings.expansion,
             max_length=settings.max_length,
             block=settings.block,
+            input_norm=settings.input_norm,
         )

@@ -122,6 +122,9 @@ class TransformerNetwork(nn.Module):
         Longest sequence.
     block
         ``"standard"``, :class:`StandardBlock`, or ``"gated"``, :class:`GatedBlock`.
+    input_norm
+        Whether a layer norm comes before the first block.  Vectors of items start small: without it what the blocks
+        add drowns them at first, and it takes the training a while to see which item is which.
 
     Examples
     --------
@@ -141,10 +144,12 @@ class TransformerNetwork(nn.Module):
         expansion: int,
         max_length: int,
         block: Block,
+        input_norm: bool = False,
     ) -> None:
         super().__init__()
         kind = StandardBlock if block == "standard" else GatedBlock
         self.positions = PositionEmbedding(max_length, n_factors)
+        self.input_norm = nn.LayerNorm(n_factors) if input_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(kind(n_factors, n_heads, dropout, expansion) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(n_factors)
@@ -152,7 +157,7 @@ class TransformerNetwork(nn.Module):
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Map float (n_rows, T, n_factors) to the same shape; mask bool (n_rows, T), True where real."""
         allowed = causal_mask(mask)
-        vectors = self.dropout(self.positions(vectors))
+        vectors = self.dropout(self.input_norm(self.positions(vectors)))
         for block in self.blocks:
             vectors = block(vectors, allowed)
         normed: Tensor = self.norm(vectors)
