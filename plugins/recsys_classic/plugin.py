@@ -84,11 +84,17 @@ def recsys_rerankers() -> list[RerankerSpec]:
     """The classical re-rankers."""
     return [
         RerankerSpec(
+            "calibrated",
+            "recsys_classic.calibrated:Calibrated",
+            "recsys_classic.calibrated:CalibratedConfig",
+            "Lists that mirror the mix of what their readers chose (Steck 2018).",
+        ),
+        RerankerSpec(
             "mmr",
             "recsys_classic.mmr:Mmr",
             "recsys_classic.mmr:MmrConfig",
             "Relevant items that are unlike each other (Carbonell and Goldstein 1998).",
-        )
+        ),
     ]
 
 
@@ -105,10 +111,25 @@ def recsys_metrics() -> list[MetricSpec]:
         MetricSpec("mae", "recsys_core.metrics:MAE", summary="Mean absolute error of predicted ratings."),
         MetricSpec("map", "recsys_core.metrics:MAP", summary="Mean average precision."),
         MetricSpec("mean_popularity", "recsys_core.metrics:MeanPopularity", summary="Mean popularity of the items."),
+        MetricSpec(
+            "miscalibration",
+            "recsys_core.metrics:Miscalibration",
+            summary="Distance of a list's popularity mix from the user's own.",
+        ),
         MetricSpec("mrr", "recsys_core.metrics:MRR", summary="Reciprocal place of the first relevant item."),
         MetricSpec("ndcg", "recsys_core.metrics:NDCG", summary="Normalized discounted cumulative gain."),
         MetricSpec("novelty", "recsys_core.metrics:Novelty", summary="Mean self-information of the items."),
+        MetricSpec(
+            "popularity_lift",
+            "recsys_core.metrics:PopularityLift",
+            summary="How much more popular lists are than what their users chose.",
+        ),
         MetricSpec("precision", "recsys_core.metrics:Precision", summary="Share of the list that is relevant."),
         MetricSpec("recall", "recsys_core.metrics:Recall", summary="Share of the relevant items that are in the list."),
         MetricSpec("rmse", "recsys_core.metrics:RMSE", summary="Root mean squared error of predicted ratings."),
+        MetricSpec(
+            "stratified_recall",
+            "recsys_core.metrics:StratifiedRecall",
+            summary="Recall in which rare items count for more.",
+        ),
     ]

@@ -10,12 +10,14 @@ from __future__ import annotations
 from recsys_core.metrics.accuracy import MAP, MRR, NDCG, HitRate, Precision, Recall
 from recsys_core.metrics.batch import Population, RankedBatch, Relevance
 from recsys_core.metrics.beyond_accuracy import Coverage, Diversity, Gini, MeanPopularity, Novelty
-from recsys_core.metrics.catalog import Catalog
+from recsys_core.metrics.calibration import Miscalibration, category_shares, divergence
+from recsys_core.metrics.catalog import Catalog, popularity_strata
 from recsys_core.metrics.comparison import Comparison, Difference, compare
 from recsys_core.metrics.contract import ListMetric, Metric, PopulationMetric, RatingMetric
 from recsys_core.metrics.evaluation import Evaluation
 from recsys_core.metrics.evaluator import evaluate
 from recsys_core.metrics.names import metric, split_name, standard_metrics
+from recsys_core.metrics.popularity_bias import PopularityLift, StratifiedRecall
 from recsys_core.metrics.queries import RankingModel
 from recsys_core.metrics.rating import MAE, RMSE
 from recsys_core.metrics.resampling import Interval
@@ -38,7 +40,9 @@ __all__ = [
     "ListMetric",
     "MeanPopularity",
     "Metric",
+    "Miscalibration",
     "Novelty",
+    "PopularityLift",
     "Population",
     "PopulationMetric",
     "Precision",
@@ -47,9 +51,13 @@ __all__ = [
     "RatingMetric",
     "Recall",
     "Relevance",
+    "StratifiedRecall",
+    "category_shares",
     "compare",
+    "divergence",
     "evaluate",
     "metric",
+    "popularity_strata",
     "split_name",
     "standard_metrics",
 ]

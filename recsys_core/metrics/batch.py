@@ -11,12 +11,12 @@ import numpy as np
 from recsys_core.errors import ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from recsys_core.metrics.catalog import Catalog
-    from recsys_core.types import FloatArray, IndexArray
+    from recsys_core.types import CSR, FloatArray, IndexArray
 
 __all__ = ["Population", "RankedBatch", "Relevance", "find_sorted"]
 
@@ -99,6 +99,8 @@ class RankedBatch:
         The relevant items of the same users.
     catalog
         What training tells about the items.
+    tell_had
+        Makes :attr:`had`; None where nothing is known about the users.
 
     Examples
     --------
@@ -115,9 +117,16 @@ class RankedBatch:
     matches: IndexArray
     relevant: Relevance
     catalog: Catalog
+    tell_had: Callable[[], CSR] | None = None
 
     @classmethod
-    def match(cls, indices: IndexArray, relevant: Relevance, catalog: Catalog) -> RankedBatch:
+    def match(
+        cls,
+        indices: IndexArray,
+        relevant: Relevance,
+        catalog: Catalog,
+        tell_had: Callable[[], CSR] | None = None,
+    ) -> RankedBatch:
         """Find the relevant items in the lists: one binary search an entry, O(n_users k log(stored items))."""
         if indices.ndim != 2 or len(indices) != relevant.n_users:
             raise ShapeError(f"indices: expected shape ({relevant.n_users}, k), got {indices.shape}")
@@ -126,7 +135,7 @@ class RankedBatch:
         keys = relevant.rows() * stride + relevant.indices
         wanted = np.arange(len(indices))[:, None] * stride + indices
         matches = np.where(indices >= 0, find_sorted(keys, wanted), -1)
-        return cls(indices, matches, relevant, catalog)
+        return cls(indices, matches, relevant, catalog, tell_had)
 
     @property
     def n_users(self) -> int:
@@ -147,6 +156,16 @@ class RankedBatch:
     def hits(self) -> npt.NDArray[np.bool_]:
         """bool, shape (n_users, k): whether the recommended item is relevant to the user."""
         return self.matches >= 0
+
+    @property
+    def had(self) -> CSR:
+        """CSR, shape (n_users, n_items): 1 where the user had the item before, in training or in the history told."""
+        if self.tell_had is not None:
+            return self.tell_had()
+        import scipy.sparse as sp
+
+        nothing = (np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(self.n_users + 1, np.int32))
+        return sp.csr_matrix(nothing, shape=(self.n_users, self.catalog.n_items))
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:

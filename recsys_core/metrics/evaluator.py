@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -284,7 +285,9 @@ def _measure(
     for positions, who in queries.batches(batch_size):
         ranking = model.recommend_indices(**who, k=longest, filter_seen=filter_seen, n_threads=n_threads)
         indices = _checked(ranking.indices, (len(positions), longest), catalog.n_items)
-        batch = RankedBatch.match(indices, queries.relevant.take(positions), catalog)
+        # Told once for all metrics and cut-offs, and only where one asks.
+        had = cache(partial(queries.had, positions, catalog))
+        batch = RankedBatch.match(indices, queries.relevant.take(positions), catalog, had)
         cuts = {cut_off: batch.at(cut_off) for _, _, cut_off in measures}
         for label, one, cut_off in lists:
             columns[label][positions] = _checked_values(one.per_user(cuts[cut_off]), label, len(positions))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from recsys_core.errors import ConfigError
 from recsys_core.metrics.accuracy import MAP, MRR, NDCG, HitRate, Precision, Recall
 from recsys_core.metrics.beyond_accuracy import Coverage, Diversity, Gini, MeanPopularity, Novelty
+from recsys_core.metrics.calibration import Miscalibration
+from recsys_core.metrics.popularity_bias import PopularityLift, StratifiedRecall
 from recsys_core.metrics.rating import MAE, RMSE
 
 if TYPE_CHECKING:
@@ -28,15 +30,18 @@ _STANDARD: dict[str, Callable[..., Metric]] = {
     "mae": MAE,
     "map": MAP,
     "mean_popularity": MeanPopularity,
+    "miscalibration": Miscalibration,
     "mrr": MRR,
     "ndcg": NDCG,
     "ndcg_exponential": partial(NDCG, gain="exponential"),
     "ndcg_linear": partial(NDCG, gain="linear"),
     "novelty": Novelty,
+    "popularity_lift": PopularityLift,
     "precision": Precision,
     "recall": Recall,
     "recall_capped": partial(Recall, capped=True),
     "rmse": RMSE,
+    "stratified_recall": StratifiedRecall,
 }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from recsys_core.data import IdMap, Interactions, Split
+    from recsys_core.metrics.catalog import Catalog
     from recsys_core.types import CSR, IndexArray, Ranking
 
 __all__ = ["Queries", "RankingModel", "prepare_queries"]
@@ -94,6 +95,14 @@ class Queries:
             for start in range(0, len(by_history), size):
                 positions = by_history[start : start + size]
                 yield positions, {"histories": self.histories.rows(positions)}
+
+    def had(self, positions: IndexArray, catalog: Catalog) -> CSR:
+        """CSR (n_positions, n_items): 1 where the user had the item; ``positions`` are those of one of the batches."""
+        if self.histories is None or self.user_index[positions[0]] >= 0:
+            return catalog.had_by(self.user_ids.gather(positions))
+        told = self.histories.rows(positions).to_csr(catalog.n_items)
+        told.data[:] = 1.0
+        return told
 
 
 def prepare_queries(model: RankingModel, split: Split) -> Queries:

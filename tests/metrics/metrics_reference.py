@@ -94,6 +94,47 @@ def diversity(ranked, k, users_of):
     return sum(distances) / len(distances) if distances else math.nan
 
 
+def popularity_lift(ranked, k, users_of, had):
+    shown = [len(users_of[item]) for item in ranked[:k]]
+    chosen = [len(users_of[item]) for item in had]
+    return (sum(shown) / len(shown)) / (sum(chosen) / len(chosen)) - 1 if shown and sum(chosen) else math.nan
+
+
+def stratified_recall(ranked, relevant, k, users_of, power=0.5):
+    def worth(item):
+        return max(1, len(users_of[item])) ** -power if item < len(users_of) else 1.0
+
+    total = sum(worth(item) for item in relevant)
+    return sum(worth(item) for item in ranked[:k] if item in relevant) / total if total else 0.0
+
+
+def strata(users_of):
+    """0 for the head, 1 for the middle, 2 for the tail: by what comes before in the order of popularity."""
+    order = sorted(range(len(users_of)), key=lambda item: (-len(users_of[item]), item))
+    total, before, found = sum(map(len, users_of)), 0, {}
+    for item in order:
+        found[item] = 0 if 5 * before < total else 2 if 5 * before >= 4 * total else 1
+        before += len(users_of[item])
+    return [found[item] for item in range(len(users_of))]
+
+
+def miscalibration(ranked, k, had, categories, smoothing=0.01):
+    """``categories``: the set of each item."""
+
+    def mix(items):
+        described = [item for item in items if categories[item]]
+        every = {category for item in described for category in categories[item]}
+        return {
+            c: sum((c in categories[item]) / len(categories[item]) for item in described) / len(described)
+            for c in every
+        }
+
+    target, got = mix(had), mix(ranked[:k])
+    if not target or not got:
+        return math.nan
+    return sum(p * math.log(p / ((1 - smoothing) * got.get(c, 0.0) + smoothing * p)) for c, p in target.items())
+
+
 def coverage(lists, k, n_items):
     return len({item for ranked in lists for item in ranked[:k]}) / n_items
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from ranking_fakes import catalog_of
+from ranking_fakes import ListModel, catalog_of
 
+from recsys_core.data import Interactions, Split
 from recsys_core.errors import ConfigError, DataError, ShapeError
-from recsys_core.metrics import NDCG, Coverage, Diversity, Gini, Population, RankedBatch, Relevance, metric
+from recsys_core.metrics import (
+    NDCG,
+    Coverage,
+    Diversity,
+    Gini,
+    Miscalibration,
+    Population,
+    RankedBatch,
+    Relevance,
+    StratifiedRecall,
+    evaluate,
+    metric,
+)
 
 # Users 0-3 had item 0, users 0-1 item 1, user 2 item 2; nobody had item 3.
 USERS_OF = [{0, 1, 2, 3}, {0, 1}, {2}, set()]
@@ -147,3 +160,34 @@ def test_relevance_rows():
 def test_match_refuses_lists_of_other_users():
     with pytest.raises(ShapeError, match=r"expected shape \(2, k\), got \(1, 2\)"):
         RankedBatch.match(np.array([[0, 1]]), Relevance.from_lists([[0], [1]]), catalog_of(USERS_OF))
+
+
+def test_a_metric_of_bias_sees_what_the_asked_had():
+    """Known users by training, strangers by the history that is told."""
+    train = Interactions.from_arrays(["ann", "ann", "bob", "eve"], ["hit", "rare", "hit", "hit"])
+    test = Interactions.from_arrays(["ann", "new"], ["odd", "odd"])
+    history = Interactions.from_arrays(["new"], ["rare"])
+    model = ListModel({"ann": ["hit"], "bob": [], "eve": []}, ["hit", "rare", "odd"], for_histories=["hit"])
+    result = evaluate(model, Split(train, test, history), k=1, metrics="popularity_lift")
+    assert result.per_user["popularity_lift@1"].to_list() == [3 / 2 - 1, 3 / 1 - 1]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: StratifiedRecall(power=1.5), ConfigError, r"power: expected a number in \[0, 1\], got 1.5"),
+        (lambda: Miscalibration(smoothing=0.0), ConfigError, r"smoothing: expected a number in \(0, 1\), got 0.0"),
+        (lambda: Miscalibration(categories=[1, 2]), ConfigError, "categories: expected an array or a CSR matrix"),
+        (lambda: Miscalibration(categories=np.array([[np.nan]])), DataError, "categories: expected finite numbers"),
+        (lambda: Miscalibration(categories=-np.eye(2)), DataError, "categories: expected finite numbers of at least 0"),
+    ],
+)
+def test_settings_of_the_metrics_of_bias(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_categories_of_another_catalogue_are_refused():
+    batch = RankedBatch.match(np.array([[0]]), Relevance.from_lists([[0]]), catalog_of(USERS_OF))
+    with pytest.raises(ShapeError, match="categories: expected a row for each of the model's 4 items"):
+        Miscalibration(categories=np.eye(3)).per_user(batch)

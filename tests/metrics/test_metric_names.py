@@ -24,7 +24,7 @@ def test_a_standard_metric_is_reported_under_its_name(name):
 
 def test_direction():
     lower_is_better = {name for name in standard_metrics() if not metric(name).higher_is_better}
-    assert lower_is_better == {"gini", "mean_popularity"} | RATINGS
+    assert lower_is_better == {"gini", "mean_popularity", "miscalibration", "popularity_lift"} | RATINGS
 
 
 def test_unknown_name_suggests_a_near_one():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import metrics_reference as reference
 import numpy as np
 import pytest
@@ -10,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranking_fakes import catalog_of, padded_ranking
 
-from recsys_core.metrics import Population, RankedBatch, Relevance, metric, standard_metrics
+from recsys_core.data import Histories
+from recsys_core.metrics import (
+    Miscalibration,
+    Population,
+    RankedBatch,
+    Relevance,
+    StratifiedRecall,
+    metric,
+    standard_metrics,
+)
 from recsys_core.metrics.similarity import ListSimilarity, dense_list_similarity
 
 N_ITEMS = 8
@@ -28,6 +39,9 @@ def cases(draw):
     ]
     users_of = draw(st.lists(st.sets(st.integers(0, 5)), min_size=N_ITEMS, max_size=N_ITEMS).filter(any))
     return lists, relevant, users_of, draw(st.integers(1, N_ITEMS + 2))
+
+
+items = st.integers(0, N_ITEMS - 1)
 
 
 def batch_of(lists, relevant, users_of, k):
@@ -63,6 +77,35 @@ def test_list_properties(case):
     )
 
 
+@given(cases(), st.data())
+def test_what_is_held_against_the_history(case, data):
+    lists, relevant, users_of, k = case
+    had = [sorted(data.draw(st.sets(items))) for _ in lists]
+    categories = data.draw(st.lists(st.sets(st.sampled_from("abc")), min_size=N_ITEMS, max_size=N_ITEMS))
+    batch = replace(batch_of(lists, relevant, users_of, k), tell_had=lambda: Histories.from_lists(had).to_csr(N_ITEMS))
+    told = [*zip(lists, relevant, had, strict=True)]
+    close(
+        metric("popularity_lift").per_user(batch),
+        [reference.popularity_lift(ranked, k, users_of, before) for ranked, _, before in told],
+    )
+    for power in (0.0, 0.5, 1.0):
+        close(
+            StratifiedRecall(power=power).per_user(batch),
+            [reference.stratified_recall(ranked, wanted, k, users_of, power) for ranked, wanted, _ in told],
+        )
+    strata = [{stratum} for stratum in reference.strata(users_of)]
+    close(
+        metric("miscalibration").per_user(batch),
+        [reference.miscalibration(ranked, k, before, strata) for ranked, _, before in told],
+    )
+    matrix = np.array([[category in row for category in "abc"] for row in categories], float)
+    for made in (matrix, sp.csr_matrix(2 * matrix)):
+        close(
+            Miscalibration(categories=made, smoothing=0.1).per_user(batch),
+            [reference.miscalibration(ranked, k, before, categories, 0.1) for ranked, _, before in told],
+        )
+
+
 @given(cases())
 def test_population(case):
     lists, relevant, users_of, k = case
@@ -74,7 +117,9 @@ def test_population(case):
 
 def test_no_metric_is_left_out():
     beyond = {"novelty", "mean_popularity", "diversity", "coverage", "gini"}
-    assert set(standard_metrics()) == beyond | set(reference.ACCURACY) | {"mae", "rmse"}  # these are in test_evaluate
+    bias = {"popularity_lift", "stratified_recall", "miscalibration"}
+    ratings = {"mae", "rmse"}  # these are in test_evaluate
+    assert set(standard_metrics()) == beyond | bias | ratings | set(reference.ACCURACY)
 
 
 @pytest.mark.parametrize("max_items", [4, 7, 11, 10_000])
