@@ -16,6 +16,7 @@ from recsys_core.metrics.comparison import Comparison, Difference, compare
 from recsys_core.metrics.contract import ListMetric, Metric, PopulationMetric, RatingMetric
 from recsys_core.metrics.evaluation import Evaluation
 from recsys_core.metrics.evaluator import evaluate
+from recsys_core.metrics.groups import GroupComparison, GroupValue, activity_groups, compare_groups
 from recsys_core.metrics.names import metric, split_name, standard_metrics
 from recsys_core.metrics.popularity_bias import PopularityLift, StratifiedRecall
 from recsys_core.metrics.queries import RankingModel
@@ -35,6 +36,8 @@ __all__ = [
     "Diversity",
     "Evaluation",
     "Gini",
+    "GroupComparison",
+    "GroupValue",
     "HitRate",
     "Interval",
     "ListMetric",
@@ -52,8 +55,10 @@ __all__ = [
     "Recall",
     "Relevance",
     "StratifiedRecall",
+    "activity_groups",
     "category_shares",
     "compare",
+    "compare_groups",
     "divergence",
     "evaluate",
     "metric",
