@@ -75,6 +75,7 @@ def save_bundle(
     metrics: Mapping[str, float] | None = None,
     overwrite: bool = False,
     with_index: bool = False,
+    with_users: bool = True,
 ) -> Path:
     """Export a fitted model and publish it as a bundle.
 
@@ -95,6 +96,9 @@ def save_bundle(
     with_index
         Write the item index of the compiled core too, packed as :meth:`recsys_core.ops.ItemIndex.save` does: 9.5
         bytes a factor, which whoever loads the bundle maps instead of building the index, and processes share.
+    with_users
+        Keep the users' ids, what they had and the vectors learned for them.  Without them nothing in the bundle is
+        about a single person; it answers histories, as it does a stranger's.
 
     Returns
     -------
@@ -111,9 +115,13 @@ def save_bundle(
         The model is not fitted.
     ConfigError
         ``with_index`` is set for a model that answers without an item index.
+    DataError
+        ``with_users`` is off for a model that answers only for users it was trained on.
     """
     reduced = model if isinstance(model, ReducedEncoder) else None
     fitted = model if isinstance(model, FittedModel) else model.fitted
+    if not with_users:
+        fitted = fitted.without_users(fitted.users.ids)
     path = Path(path)
     indexed = indexed_part(fitted.form) if with_index else None
     if with_index and indexed is None:

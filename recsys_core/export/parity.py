@@ -88,11 +88,10 @@ def check_parity(
     worst, swapped = 0.0, 0
     for batch, wanted_k in ((1, 10), (3, 1), (33, 10), (3, n_items + 3)):
         k = int(fixed_k) if fixed_k else wanted_k
-        users = rng.integers(0, len(fitted.users), batch)
-        users[0] = np.argmax(np.diff(fitted.histories.indptr))
+        users, told = _askers(fitted, batch, rng)
         some = np.sort(rng.choice(n_items, max(1, n_items // 2), replace=False))
-        for user_index, histories in _questions(fitted, users):
-            seen = fitted.histories.rows(users).to_csr(n_items)
+        seen = told.to_csr(n_items)
+        for user_index, histories in _questions(fitted, users, told):
             for filters in (NO_FILTERS, Filters(seen), Filters(seen, allow=some), Filters(deny=some)):
                 native = fitted.form.rank(user_index, histories, k, filters)
                 onnx = ranker.rank(user_index, histories, k, filters)
@@ -102,16 +101,29 @@ def check_parity(
     return ParityReport(worst, tolerance, sum(b for b, _ in shapes), tuple(dict.fromkeys(shapes)), swapped)
 
 
-def _questions(fitted: FittedModel, users: IndexArray) -> Iterator[tuple[IndexArray, None] | tuple[None, Histories]]:
+def _askers(fitted: FittedModel, n: int, rng: np.random.Generator) -> tuple[IndexArray | None, Histories]:
+    """Users, the one with the longest history first, and what they had; where there are none, histories by chance."""
+    if not len(fitted.users):
+        lengths = rng.integers(1, 20, n)
+        items = rng.integers(0, len(fitted.items), lengths.sum())
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        return None, Histories(indptr, items.astype(np.int32), np.ones(len(items), np.float32))
+    users = rng.integers(0, len(fitted.users), n)
+    users[0] = np.argmax(np.diff(fitted.histories.indptr))
+    return users, fitted.histories.rows(users)
+
+
+def _questions(
+    fitted: FittedModel, users: IndexArray | None, told: Histories
+) -> Iterator[tuple[IndexArray, None] | tuple[None, Histories]]:
     """The users by index and by history, as far as the model takes them; the last of several histories is empty."""
-    if fitted.form.accepts_users:
+    if fitted.form.accepts_users and users is not None:
         yield users, None
     if fitted.form.accepts_histories:
-        rows = fitted.histories.rows(users)
-        if len(users) > 1:
-            indptr = np.append(rows.indptr[:-1], rows.indptr[-2])
-            rows = Histories(indptr, rows.indices[: indptr[-1]], rows.weights[: indptr[-1]])
-        yield None, rows
+        if len(told) > 1:
+            indptr = np.append(told.indptr[:-1], told.indptr[-2])
+            told = Histories(indptr, told.indices[: indptr[-1]], told.weights[: indptr[-1]])
+        yield None, told
 
 
 def _difference(native: Ranking, onnx: Ranking, tolerance: float) -> tuple[float, int]:

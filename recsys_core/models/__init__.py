@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recsys_core.models.config import Config, build_config
 from recsys_core.models.filters import NO_FILTERS, Filters
-from recsys_core.models.fitted import FittedModel, Provenance
+from recsys_core.models.fitted import FittedModel, Provenance, parts
 from recsys_core.models.forms import (
     DotForm,
     FoldIn,
@@ -53,5 +53,6 @@ __all__ = [
     "build_config",
     "form_from_state",
     "indexed_part",
+    "parts",
     "search_space",
 ]

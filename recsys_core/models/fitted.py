@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, ShapeError, UnknownIdError
 from recsys_core.models.arrays import pattern, positions, require_csr
+from recsys_core.models.erasure import without_users
 from recsys_core.models.explanation import explain_histories
 from recsys_core.models.filters import Filters
 from recsys_core.models.forms import DotForm, Form, PairForm, StaticForm
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from recsys_core.models.reranked import RerankedModel
     from recsys_core.models.reranker import Reranker
 
-__all__ = ["FittedModel", "Provenance", "check_at_least_one"]
+__all__ = ["FittedModel", "Provenance", "check_at_least_one", "parts"]
 
 
 @dataclass(frozen=True)
@@ -439,6 +440,34 @@ class FittedModel:
 
         return rerank_model(self, reranker, n_candidates)
 
+    def without_users(self, users: Any) -> FittedModel:
+        """The same model without some of the users it was trained on, for those who ask to be forgotten.
+
+        Parameters
+        ----------
+        users
+            One user id or a sequence of them; ``model.users.ids`` for everybody.
+
+        Returns
+        -------
+        FittedModel
+            Without their ids, what they had, and the vectors that were learned for them alone.  Everybody else is
+            answered as before.  This one stays as it is, so that others can go on asking it meanwhile.
+
+        Raises
+        ------
+        UnknownIdError
+            A user is unknown.
+        DataError
+            Nobody would stay, in a model that answers only for users it was trained on.
+
+        Notes
+        -----
+        What the items' weights and vectors have learned from them stays, as one voice among many, until the model is
+        fitted again on data without them.
+        """
+        return FittedModel(**{**parts(self), **without_users(self, users)})
+
     def _rank(
         self,
         user_index: IndexArray | None,
@@ -499,6 +528,11 @@ class FittedModel:
         if len(asked.indices) and asked.indices.max() >= n_items:
             raise DataError(f"histories: expected item positions below {n_items}, got {asked.indices.max()}.")
         return asked
+
+
+def parts(model: FittedModel) -> dict[str, Any]:
+    """What makes up a model, by name: the arguments of :class:`FittedModel`."""
+    return {part.name: getattr(model, part.name) for part in fields(FittedModel)}
 
 
 def check_at_least_one(value: Any, name: str) -> None:

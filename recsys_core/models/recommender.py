@@ -273,6 +273,10 @@ class Recommender(ABC):
         """What recommendations rest on; see :meth:`FittedModel.explain`."""
         return self.fitted.explain(users, **options)
 
+    def without_users(self, users: Any) -> FittedModel:
+        """The fitted model without some of its users; see :meth:`FittedModel.without_users`."""
+        return self.fitted.without_users(users)
+
     def reranked(self, reranker: Reranker, n_candidates: int = 100) -> RerankedModel:
         """The fitted model with a re-ranker behind it; see :meth:`FittedModel.reranked`."""
         return self.fitted.reranked(reranker, n_candidates)

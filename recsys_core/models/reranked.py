@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from recsys_core.data import Histories
 from recsys_core.errors import DataError, DTypeError, ShapeError
 from recsys_core.models.filters import Filters
-from recsys_core.models.fitted import FittedModel, check_at_least_one
+from recsys_core.models.fitted import FittedModel, check_at_least_one, parts
 from recsys_core.models.reranker import Reranker
 from recsys_core.types import IndexArray, Ranking
 
@@ -33,6 +34,10 @@ class RerankedModel(FittedModel):
     base: FittedModel
     reranker: Reranker
     n_candidates: int
+
+    def without_users(self, users: Any) -> RerankedModel:
+        """The base without these users, and the same re-ranker behind it; see :meth:`FittedModel.without_users`."""
+        return rerank_model(self.base.without_users(users), self.reranker, self.n_candidates)
 
     @property
     def _scorer(self) -> FittedModel:
@@ -61,8 +66,7 @@ def rerank_model(base: FittedModel, reranker: Reranker, n_candidates: int) -> Re
             f"reranker: expected a Reranker, got {type(reranker).__name__}; make one with create_reranker(name)."
         )
     check_at_least_one(n_candidates, "n_candidates")
-    parts = {part.name: getattr(base, part.name) for part in fields(FittedModel)}
-    return RerankedModel(**parts, base=base, reranker=reranker, n_candidates=n_candidates)
+    return RerankedModel(**parts(base), base=base, reranker=reranker, n_candidates=n_candidates)
 
 
 def _checked(chosen: Ranking, pool: Ranking, k: int, name: str) -> Ranking:

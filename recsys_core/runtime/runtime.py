@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from recsys_core.bundle import read_bundle, read_whole
 from recsys_core.data import Histories, Interactions
 from recsys_core.errors import ConfigError
 from recsys_core.export import OnnxRanker
-from recsys_core.models import Filters, FittedModel
+from recsys_core.models import Filters, FittedModel, parts
 from recsys_core.types import IndexArray, Ranking
 
 __all__ = ["Runtime", "load"]
@@ -65,7 +65,18 @@ class Runtime(FittedModel):
         made = self.provenance
         name = f"{made.distribution}:{made.name}" if made.distribution else made.name
         fitted = create(name, **made.config).adopt(self).partial_fit(interactions).fitted
-        return Runtime(**_parts(fitted), manifest=self.manifest)
+        return Runtime(**parts(fitted), manifest=self.manifest)
+
+    def without_users(self, users: Any) -> Runtime:
+        """The model without some of its users, to serve from now on; see :meth:`FittedModel.without_users`.
+
+        Returns
+        -------
+        Runtime
+            A new one, answering on the compiled core, since a graph cannot be updated.  The bundle on disk stays as it
+            is: :func:`recsys_core.save_bundle` publishes the new one.
+        """
+        return Runtime(**parts(FittedModel.without_users(self, users)), manifest=self.manifest)
 
     def _rank(
         self,
@@ -126,10 +137,6 @@ def load(
         if backend == "onnx":
             ranker = OnnxRanker(bundle.model_path, n_threads=n_threads)
             ranker.check_ids(bundle.fitted)
-        return Runtime(**_parts(bundle.fitted), manifest=manifest, ranker=ranker)
+        return Runtime(**parts(bundle.fitted), manifest=manifest, ranker=ranker)
 
     return read_whole(path, read)
-
-
-def _parts(fitted: FittedModel) -> dict[str, Any]:
-    return {part.name: getattr(fitted, part.name) for part in fields(FittedModel)}
