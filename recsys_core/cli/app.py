@@ -20,6 +20,7 @@ _COMMANDS: Final = (
     "recommend",
     "explain",
     "export",
+    "forget",
     "data_audit",
     "data_split",
     "models_list",
