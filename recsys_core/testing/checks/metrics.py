@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from recsys_core.testing.subject import Registered
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from recsys_core.types import CSR
 
 __all__ = ["METRIC_CHECKS", "MetricSubject"]
 
@@ -49,7 +52,8 @@ class MetricSubject(Registered):
     def batch(self) -> RankedBatch:
         """Lists of 12 users at 10 places: full, short and empty ones, of users with many, one and no relevant items.
 
-        One user's relevant item is unknown to the model.  Drawn anew each time, since a metric may write into it.
+        One user's relevant item is unknown to the model; all have had something before.  Drawn anew each time, since a
+        metric may write into it.
         """
         train = block_interactions()
         rng = np.random.default_rng(3)
@@ -60,7 +64,9 @@ class MetricSubject(Registered):
         relevant[6] = indices[6].tolist()  # nothing but hits
         relevant[7] = [train.n_items]  # an item that no list can hold
         weights = [rng.integers(1, 6, len(row)).astype(float).tolist() for row in relevant]
-        return RankedBatch.match(indices, Relevance.from_lists(relevant, weights), Catalog(train.items, train))
+        catalog = Catalog(train.items, train)
+        had = partial(catalog.had_by, train.users.ids[:12])
+        return RankedBatch.match(indices, Relevance.from_lists(relevant, weights), catalog, had)
 
     def list_values(self) -> Iterator[tuple[ListMetric, RankedBatch, npt.NDArray[np.float64]]]:
         """A list metric and its values at each cut-off."""
@@ -123,7 +129,8 @@ def check_lists_are_independent(subject: MetricSubject) -> None:
     """A list's value does not depend on the other lists of the batch."""
     for metric, batch, together in subject.list_values():
         for row in range(batch.n_users):
-            alone = RankedBatch.match(batch.indices[row : row + 1], batch.relevant.take(np.array([row])), batch.catalog)
+            relevant, had = batch.relevant.take(np.array([row])), partial(_row_of, batch.had, row)
+            alone = RankedBatch.match(batch.indices[row : row + 1], relevant, batch.catalog, had)
             _expect_equal(metric.per_user(alone), together[row : row + 1], f"per_user: list {row} asked for alone")
 
 
@@ -161,6 +168,10 @@ def _value(metric: Metric, batch: RankedBatch, k: int | None) -> Any:
     shown = batch.at(k).indices
     exposure = np.bincount(shown[shown >= 0], minlength=batch.catalog.n_items)
     return metric.value(Population(k, exposure, batch.n_users, batch.catalog))
+
+
+def _row_of(matrix: CSR, row: int) -> CSR:
+    return matrix[row : row + 1]
 
 
 def _expect_equal(got: Any, expected: Any, what: str) -> None:
