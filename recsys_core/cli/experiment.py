@@ -14,6 +14,7 @@ from recsys_core.registry.evaluation import find_metric
 
 if TYPE_CHECKING:
     from recsys_core.cli.output import Output
+    from recsys_core.cli.reranking import Reranking
     from recsys_core.cli.run_config import EvaluateSection, ModelRequest
     from recsys_core.data import Split
     from recsys_core.models import Recommender
@@ -45,9 +46,14 @@ class Trial:
 
 
 def run_trials(
-    out: Output, split: Split, requests: Iterable[ModelRequest], section: EvaluateSection, n_threads: int
+    out: Output,
+    split: Split,
+    requests: Iterable[ModelRequest],
+    section: EvaluateSection,
+    n_threads: int,
+    reranking: Reranking | None = None,
 ) -> list[Trial]:
-    """Fit and measure each model; best first by the leading metric.
+    """Fit and measure each model, with a re-ranker behind it if one is given; best first by the leading metric.
 
     Every model is made before the first is fitted, so that a wrong setting of the last one shows at once.
     """
@@ -58,7 +64,8 @@ def run_trials(
         with out.progress(f"fit {request.label}") as progress:
             model.fit(split.train, progress=progress)
         seconds = time.perf_counter() - started
-        evaluation = measure(out, model, split, section, label=request.label, n_threads=n_threads)
+        measured = model if reranking is None else reranking.behind(model)
+        evaluation = measure(out, measured, split, section, label=request.label, n_threads=n_threads)
         out.note(f"  {request.label}: fitted in {seconds:.1f} s, evaluated in {evaluation.seconds:.1f} s")
         trials.append(Trial(request, model, seconds, evaluation))
     metric = leading_metric(trials[0].evaluation)

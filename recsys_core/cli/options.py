@@ -14,6 +14,7 @@ __all__ = [
     "KOption",
     "MetricOption",
     "PathOption",
+    "RerankerOption",
     "SeparatorOption",
     "SetOption",
     "SplitOption",
@@ -88,6 +89,15 @@ MetricOption: TypeAlias = Annotated[
         metavar="NAME",
         help="A metric, such as ndcg or recall@20; repeat for several.",
         rich_help_panel="Evaluation",
+    ),
+]
+RerankerOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--reranker",
+        metavar="NAME,KEY=VALUE,...",
+        help="A re-ranker that chooses from the model's best, such as calibrated,column=genres,trade_off=0.5; "
+        "n_candidates=N says from how many.",
     ),
 ]
 ThreadsOption: TypeAlias = Annotated[

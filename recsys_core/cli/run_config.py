@@ -58,6 +58,7 @@ __all__ = [
     "UsersSplit",
     "read_run_config",
     "run_flags",
+    "toml_value",
 ]
 
 _SECTIONS: Final = ("data", "model", "models", "split", "evaluate", "tune")
@@ -375,7 +376,7 @@ def _parse_assignment(assignment: str) -> tuple[tuple[str, ...], Any]:
     _check_names("section", names[:1], _SECTIONS)
     if names[0] == "models" and len(names) == 2:
         raise ConfigError(f"--set: expected models.LABEL.KEY=VALUE, got {assignment!r}.")
-    return names, _value(text.strip())
+    return names, toml_value(text.strip())
 
 
 def _assign(tables: dict[str, Any], names: tuple[str, ...], value: Any) -> None:
@@ -387,7 +388,8 @@ def _assign(tables: dict[str, Any], names: tuple[str, ...], value: Any) -> None:
     table[key] = value
 
 
-def _value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """The value of a setting on the command line: TOML, and what is no TOML is a string."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

@@ -409,7 +409,7 @@ class FittedModel:
         else:
             wanted = [self._known_items(as_ids(item_ids).unique(maintain_order=True))] * len(asked)
         labels = query.labels.filter(pl.Series(~query.fallback))
-        return explain_histories(self._scorer, labels, asked, wanted, n_reasons, n_threads)
+        return explain_histories(self, labels, asked, wanted, n_reasons, n_threads)
 
     def reranked(self, reranker: Reranker, n_candidates: int = 100) -> RerankedModel:
         """The same model with a re-ranker behind it, which chooses every list from the model's best candidates.
@@ -480,11 +480,6 @@ class FittedModel:
         return self.form.rank(user_index, histories, k, filters, n_threads)
 
     @property
-    def _scorer(self) -> FittedModel:
-        # Whose scores these are: a model's, also behind a re-ranker.
-        return self
-
-    @property
     def _default_weight(self) -> float:
         form = self.form.retriever if isinstance(self.form, PairForm) else self.form
         fold_in = form.fold_in if isinstance(form, DotForm) else None
@@ -492,6 +487,11 @@ class FittedModel:
 
     @cached_property
     def _popularity(self) -> StaticForm:
+        if not len(self.histories.indices):
+            raise DataError(
+                "on_unknown: expected 'raise', 'warn' or 'ignore' for a model that keeps no users, got 'fallback', "
+                "which counts what they had; show a list of your own."
+            )
         # By users, as the model `popularity` ranks unless told otherwise: repeats of one user count once.
         pairs = self.histories.to_csr(len(self.items))
         return StaticForm(np.bincount(pairs.indices, minlength=len(self.items)).astype(np.float32))

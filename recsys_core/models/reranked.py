@@ -39,10 +39,6 @@ class RerankedModel(FittedModel):
         """The base without these users, and the same re-ranker behind it; see :meth:`FittedModel.without_users`."""
         return rerank_model(self.base.without_users(users), self.reranker, self.n_candidates)
 
-    @property
-    def _scorer(self) -> FittedModel:
-        return self.base
-
     def _rank(
         self,
         user_index: IndexArray | None,

@@ -99,3 +99,5 @@ def test_a_bundle_about_nobody(fitted, tmp_path):
         assert not len(anonymous.histories)
         assert not len(anonymous.users)
         np.testing.assert_array_equal(anonymous.recommend_indices(histories=asked, k=6).indices, expected)
+        with pytest.raises(DataError, match="a model that keeps no users, got 'fallback'"):
+            anonymous.recommend("u01", on_unknown="fallback")

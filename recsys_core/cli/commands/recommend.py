@@ -10,6 +10,7 @@ import typer
 
 from recsys_core.cli.command import command
 from recsys_core.cli.ids import askers, check_askers, ids_of, listed
+from recsys_core.cli.options import RerankerOption
 from recsys_core.cli.output import Output
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def recommend(
         OnUnknown,
         typer.Option("--on-unknown", help="About unknown ids: fail, warn, leave out, or give the popular items."),
     ] = OnUnknown.error,
+    reranker: RerankerOption = None,
     backend: Annotated[Backend, typer.Option("--backend", help="onnxruntime, or the compiled core.")] = Backend.onnx,
     threads: Annotated[int, typer.Option("--threads", min=0, metavar="N", help="Threads, 0 for all.")] = 0,
 ) -> None:
@@ -79,11 +81,14 @@ def recommend(
     For example: `recsys recommend runs/als --user 42 --user 7 --k 5`, or for somebody new
     `recsys recommend runs/als --history 50,181,172`
     """
+    from recsys_core.cli.reranking import read_reranker
     from recsys_core.runtime import load
 
     check_askers(user, history)
+    reranking = read_reranker(reranker)
     model = load(bundle, backend=backend.value, n_threads=threads)
-    table = model.recommend(
+    asked = model if reranking is None else reranking.behind(model)
+    table = asked.recommend(
         **askers(user, history, model),
         k=k,
         filter_seen=filter_seen,
