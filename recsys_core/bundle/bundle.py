@@ -9,12 +9,15 @@ file                   content
 ``user_ids.json``      the same for users
 ``state.safetensors``  arrays of the scoring form (``form.*``) and the users' histories (``histories.*``)
 ``items.parquet``      the items' features, such as titles, where there are any
+``item_encoder.onnx``  from features to the vector of an item that is not in the catalogue, where the model learned it
+``item_features.json`` how these features become the arrays that it takes
 ``index.safetensors``  the packed item index (``ops.ItemIndex.save``), where ``with_index`` asked for it
 =====================  =====================================================================================
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -35,7 +38,7 @@ from recsys_core.data import Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, FormatError
 from recsys_core.export import ReducedEncoder, export_onnx
 from recsys_core.export.parity import TOLERANCE
-from recsys_core.models import FittedModel, Provenance, Recommender, form_from_state, indexed_part
+from recsys_core.models import DotForm, FittedModel, Provenance, Recommender, form_from_state, indexed_part
 from recsys_core.ops import ItemIndex
 
 __all__ = ["Bundle", "load_bundle", "read_bundle", "save_bundle"]
@@ -45,6 +48,8 @@ STATE = "state.safetensors"
 ITEM_IDS = "item_ids.json"
 USER_IDS = "user_ids.json"
 ITEM_FEATURES = "items.parquet"
+ITEM_ENCODER = "item_encoder.onnx"
+ITEM_PREPARATION = "item_features.json"
 INDEX = "index.safetensors"
 _RECORDED_VERSIONS = ("numpy", "onnx", "onnxruntime", "polars")
 
@@ -148,6 +153,12 @@ def save_bundle(
         (directory / USER_IDS).write_text(fitted.users.to_json(), encoding="utf-8")
         if fitted.item_features is not None:
             fitted.item_features.write_parquet(directory / ITEM_FEATURES)
+        item_encoder = fitted.form.item_encoder if isinstance(fitted.form, DotForm) else None
+        if item_encoder is not None:
+            # For those who have onnxruntime alone; the runtime reads both from the state.
+            (directory / ITEM_ENCODER).write_bytes(item_encoder.graph)
+            prepared = json.dumps(item_encoder.preparation.to_dict(), indent=1, ensure_ascii=False)
+            (directory / ITEM_PREPARATION).write_text(prepared + "\n", encoding="utf-8")
         if indexed is not None:
             indexed.index.save(directory / INDEX)
         write_manifest(

@@ -81,7 +81,7 @@ def encoder_from_torch(
     dynamic = torch.export.Dim.DYNAMIC
     shapes: dict[str, Any] = {"history": {0: dynamic, 1: dynamic} if max_length > 1 else {0: dynamic}}
     if takes_factors:
-        shapes["item_factors"] = None
+        shapes["item_factors"] = {0: dynamic} if n_items > 1 else None  # a catalogue may grow
     with exporting(module):
         model = export_module(module, (example, *table), shapes, ["query"])
         encoder = HistoryEncoder(model.SerializeToString(), max_length)

@@ -18,6 +18,7 @@ from recsys_core.models.forms import (
     indexed_part,
 )
 from recsys_core.models.history_encoder import HistoryEncoder
+from recsys_core.models.item_encoder import ItemEncoder
 from recsys_core.models.query import OnUnknown
 from recsys_core.models.recommender import Monitor, Progress, Recommender
 from recsys_core.models.reranked import RerankedModel
@@ -35,6 +36,7 @@ __all__ = [
     "Form",
     "HistoryEncoder",
     "HistoryRidge",
+    "ItemEncoder",
     "ItemItemForm",
     "Monitor",
     "OnUnknown",

@@ -19,6 +19,7 @@ from recsys_core.models.erasure import without_users
 from recsys_core.models.explanation import explain_histories
 from recsys_core.models.filters import Filters
 from recsys_core.models.forms import DotForm, Form, PairForm, StaticForm
+from recsys_core.models.new_items import add_items, require_item_encoder
 from recsys_core.models.query import (
     OnUnknown,
     as_ids,
@@ -410,6 +411,51 @@ class FittedModel:
             wanted = [self._known_items(as_ids(item_ids).unique(maintain_order=True))] * len(asked)
         labels = query.labels.filter(pl.Series(~query.fallback))
         return explain_histories(self, labels, asked, wanted, n_reasons, n_threads)
+
+    def encode_items(self, item_features: pl.DataFrame) -> FloatArray:
+        """Vectors of items that are not in the catalogue, from their features alone.
+
+        Parameters
+        ----------
+        item_features
+            A table with the columns of the training's item features, one row an item.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (n_rows, n_factors), to compare with the form's ``item_factors``.
+
+        Raises
+        ------
+        DataError
+            The model was trained without item features, or is of a kind that does not learn from them.
+        """
+        return require_item_encoder(self.form, "encode_items").encode(item_features)
+
+    def with_items(self, item_features: pl.DataFrame) -> FittedModel:
+        """The model with new items in its catalogue, each known by its features alone.
+
+        Parameters
+        ----------
+        item_features
+            A table with ``item_id`` and the columns of the training's item features, one row a new item.
+
+        Returns
+        -------
+        FittedModel
+            A new one; this one stays as it is.  The new items stand behind the known ones, whose positions stay, and
+            may be recommended, named in a history, and allowed or denied as any.  Nothing is trained.
+
+        Raises
+        ------
+        DataError
+            As :meth:`encode_items`; or an id is missing, repeated, or known already.
+
+        Notes
+        -----
+        O(n_items n_factors) for copying the factors, beside encoding the new ones.
+        """
+        return FittedModel(**{**parts(self), **add_items(self, item_features)})
 
     def reranked(self, reranker: Reranker, n_candidates: int = 100) -> RerankedModel:
         """The same model with a re-ranker behind it, which chooses every list from the model's best candidates.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from recsys_core.data import Histories
 from recsys_core.errors import DataError, DTypeError, ShapeError
@@ -38,6 +39,10 @@ class RerankedModel(FittedModel):
     def without_users(self, users: Any) -> RerankedModel:
         """The base without these users, and the same re-ranker behind it; see :meth:`FittedModel.without_users`."""
         return rerank_model(self.base.without_users(users), self.reranker, self.n_candidates)
+
+    def with_items(self, item_features: pl.DataFrame) -> RerankedModel:
+        """The base with new items, and the same re-ranker behind it; see :meth:`FittedModel.with_items`."""
+        return rerank_model(self.base.with_items(item_features), self.reranker, self.n_candidates)
 
     def _rank(
         self,

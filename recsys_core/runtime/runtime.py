@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
 import scipy.sparse as sp
 
 from recsys_core.bundle import read_bundle, read_whole
@@ -77,6 +78,17 @@ class Runtime(FittedModel):
             is: :func:`recsys_core.save_bundle` publishes the new one.
         """
         return Runtime(**parts(FittedModel.without_users(self, users)), manifest=self.manifest)
+
+    def with_items(self, item_features: pl.DataFrame) -> Runtime:
+        """The model with new items in its catalogue; see :meth:`FittedModel.with_items`.
+
+        Returns
+        -------
+        Runtime
+            A new one, answering on the compiled core, since the graph holds the items that it was exported with;
+            :func:`recsys_core.save_bundle` publishes it with a graph of its own.  It needs neither plugin nor torch.
+        """
+        return Runtime(**parts(super().with_items(item_features)), manifest=self.manifest)
 
     def _rank(
         self,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from recsys_core import Interactions, create  # noqa: E402
+from recsys_core import Interactions, create, runtime, save_bundle  # noqa: E402
 from recsys_core.data import Histories  # noqa: E402
 from recsys_core.errors import ConfigError, DataError, NotFittedError  # noqa: E402
 from recsys_core.testing import parametrize_with_checks  # noqa: E402
@@ -189,3 +190,65 @@ def test_impossible_settings_say_so() -> None:
         create("two_tower", item_ids=False).fit(block_interactions(20, 12, 2))
     with pytest.raises(NotFittedError):
         create("two_tower").encode_items(described_items(3))
+
+
+@pytest.fixture(scope="module")
+def shop():
+    """A model of 40 items that knows their features, and a table of 40 more."""
+    items = described_items(80)
+    interactions = block_interactions(200, 40, N_BLOCKS, events_a_user=10.0).with_features(items.head(40))
+    return create("two_tower", **{**SMALL, "item_encoder": "text", "n_epochs": 12}).fit(interactions), items.tail(40)
+
+
+def test_new_items_join_the_catalogue_of_a_served_bundle(shop, tmp_path) -> None:
+    model, new_items = shop
+    served = runtime.load(save_bundle(model, tmp_path / "shop"))
+    vectors = served.encode_items(new_items)
+    with torch.no_grad():
+        batch = {name: torch.from_numpy(array) for name, array in model.item_preparation_.arrays(new_items).items()}
+        expected = model.objective_.items.encode({**batch, "id": torch.full((40,), -1)}).numpy()
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    np.testing.assert_array_equal(vectors, model.encode_items(new_items))
+    assert served.encode_items(new_items.head(0)).shape == (0, SMALL["n_factors"])
+
+    grown = served.with_items(new_items)
+    assert (len(served.items), len(grown.items)) == (40, 80)
+    assert grown.items.ids.tail(40).to_list() == new_items["item_id"].to_list()
+    assert grown.item_features["title"].to_list()[40:] == new_items["title"].to_list()
+    cold = np.arange(40, 80)
+    ranking = grown.recommend_indices(np.arange(200), k=10, allow=cold)
+    right = ranking.indices % N_BLOCKS == np.arange(200)[:, None] % N_BLOCKS
+    assert right.mean() > 0.7  # chance is a quarter
+    # A history may name a new item, and the grown model is published as any.
+    again = runtime.load(save_bundle(grown, tmp_path / "grown"))
+    asked = {"histories": [[41], [3, 41, 42]], "k": 5}
+    one, other = grown.recommend(**asked), again.recommend(**asked)
+    assert one["item_id"].to_list() == other["item_id"].to_list()
+    np.testing.assert_allclose(one["score"], other["score"], atol=1e-4)
+    known = served.recommend(users=[0, 1], k=5)
+    assert grown.recommend(users=[0, 1], k=5, allow=list(range(40))).equals(
+        served.with_items(new_items.head(0)).recommend(users=[0, 1], k=5)
+    )
+    assert known.height == 10
+
+
+def test_what_cannot_join_the_catalogue_says_why(shop) -> None:
+    model, new_items = shop
+    fitted = model.fitted
+    with pytest.raises(DataError, match="expected a column 'item_id'"):
+        fitted.with_items(new_items.drop("item_id"))
+    with pytest.raises(DataError, match="each item once"):
+        fitted.with_items(pl.concat([new_items, new_items]))
+    with pytest.raises(DataError, match="expected new items, got 3, which is known"):
+        fitted.with_items(described_items(4).tail(1))
+    with pytest.raises(DataError, match="expected a column 'size'"):
+        fitted.with_items(new_items.drop("size"))
+    with pytest.raises(DataError, match="with_items: expected a model that was trained with item features"):
+        create("popularity").fit(block_interactions()).fitted.with_items(new_items)
+
+
+def test_the_graph_of_new_items_holds_no_vectors_of_known_ones(shop) -> None:
+    model, _ = shop
+    graph = onnx.load_from_string(model.form.item_encoder.graph).graph
+    assert all(model.form.n_items not in tensor.dims for tensor in graph.initializer)
+    assert {node.name for node in graph.input} == {"numeric", "categorical", "text"}

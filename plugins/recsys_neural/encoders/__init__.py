@@ -17,9 +17,7 @@ from recsys_neural.encoders.embedding import EntityEmbedding
 from recsys_neural.encoders.examples import example_batch
 from recsys_neural.encoders.gru import GruEncoder
 from recsys_neural.encoders.mlp import MlpEncoder
-from recsys_neural.encoders.preparation import FeaturePreparation
 from recsys_neural.encoders.text import TextEncoder
-from recsys_neural.encoders.texts import SentenceModel, hashed_ngrams
 from recsys_neural.encoders.transformer import TransformerEncoder
 
 __all__ = [
@@ -30,14 +28,11 @@ __all__ = [
     "EntityBatch",
     "EntityEmbedding",
     "EntityInputs",
-    "FeaturePreparation",
     "GruEncoder",
     "MlpEncoder",
-    "SentenceModel",
     "TargetAttention",
     "TextEncoder",
     "TransformerEncoder",
     "build_encoder",
     "example_batch",
-    "hashed_ngrams",
 ]

@@ -10,9 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from recsys_core import Interactions
+from recsys_core.data import FeaturePreparation
 from recsys_core.errors import ConfigError
 from recsys_core.models import SearchRange
-from recsys_neural.encoders import EntityInputs, FeaturePreparation
+from recsys_neural.encoders import EntityInputs
 from recsys_neural.models.trained import TrainedRecommender
 from recsys_neural.training import TrainingConfig
 

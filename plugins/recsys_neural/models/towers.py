@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recsys_neural.encoders import Encoder, EntityBatch
 
-__all__ = ["ItemTower", "TwoTowerObjective", "UserTower"]
+__all__ = ["ItemTower", "TwoTowerObjective", "UserTower", "scaled"]
 
 _ITEMS_AT_ONCE = 4096
 _LEAST_NORM = 1e-6
@@ -53,8 +53,11 @@ class ItemTower(nn.Module):
 
     def encode(self, batch: EntityBatch) -> Tensor:
         """Vectors of items of which a batch says what is known."""
-        vectors: Tensor = self.encoder(batch)
-        return nn.functional.normalize(vectors, dim=-1, eps=_LEAST_NORM) if self.normalize else vectors
+        return scaled(self.encoder(batch), self.normalize)
+
+    def known(self, items: Tensor) -> dict[str, Tensor]:
+        """What is known of some items of the catalogue, given by their position, by name."""
+        return _rows(self, self._known, items)
 
     def all_vectors(self) -> Tensor:
         """Vectors of the whole catalogue, float (n_items, n_dims)."""
@@ -127,9 +130,7 @@ class UserTower(nn.Module):
         }
 
     def _queries(self, features: EntityBatch, history: Tensor, item_factors: Tensor) -> Tensor:
-        vectors: Tensor = self.encoder({**features, "history": history, "items": item_factors})
-        if self.normalize:
-            vectors = nn.functional.normalize(vectors, dim=-1, eps=_LEAST_NORM)
+        vectors = scaled(self.encoder({**features, "history": history, "items": item_factors}), self.normalize)
         return vectors / self.temperature
 
 
@@ -183,6 +184,11 @@ class TwoTowerObjective(nn.Module):
         queries = self.users.of_users(user, torch.where(history < 0, -1, history_row), vectors)
         logits = (queries @ vectors[target_row].T).float() - self.log_shares[target]
         return nn.functional.cross_entropy(logits, torch.arange(len(target), device=target.device))
+
+
+def scaled(vectors: Tensor, normalize: bool) -> Tensor:
+    """The vectors, of length 1 if ``normalize``."""
+    return nn.functional.normalize(vectors, dim=-1, eps=_LEAST_NORM) if normalize else vectors
 
 
 def _keep(module: nn.Module, arrays: Mapping[str, Tensor]) -> tuple[str, ...]:

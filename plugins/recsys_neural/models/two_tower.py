@@ -11,12 +11,12 @@ from torch import Tensor
 
 from recsys_core import DotForm, Interactions
 from recsys_core.data import Histories
-from recsys_core.errors import DataError, NotFittedError
 from recsys_core.export import encoder_from_torch
-from recsys_core.models import Progress, SearchRange
+from recsys_core.models import ItemEncoder, Progress, SearchRange
 from recsys_core.types import FloatArray
 from recsys_neural.encoders import EncoderChoice, EntityInputs, build_encoder
 from recsys_neural.models.described import DescribedConfig, DescribedRecommender
+from recsys_neural.models.new_items import new_item_graph
 from recsys_neural.models.towers import ItemTower, TwoTowerObjective, UserTower
 from recsys_neural.training import EventBatches, HeldOut, Task
 
@@ -151,17 +151,13 @@ class TwoTower(DescribedRecommender):
         ------
         DataError
             The model was trained without item features.
+
+        Notes
+        -----
+        onnxruntime computes it, here as in a loaded bundle, whose :meth:`FittedModel.with_items
+        <recsys_core.FittedModel.with_items>` puts such items into the catalogue.
         """
-        if not hasattr(self, "objective_"):
-            raise NotFittedError("TwoTower is not fitted; call fit(interactions) first.")
-        if self.item_preparation_ is None:
-            raise DataError("encode_items: expected a model that was trained with item features, got one without.")
-        arrays: dict[str, Any] = self.item_preparation_.arrays(item_features)
-        batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        if self.config.item_ids:
-            batch["id"] = torch.full((len(item_features),), -1)
-        with torch.no_grad():
-            return self.objective_.items.encode(batch).numpy()
+        return self.fitted.encode_items(item_features)
 
     def _ndcg(self, objective: TwoTowerObjective, held_out: HeldOut) -> float:
         vectors = objective.items.all_vectors()
@@ -186,7 +182,10 @@ class TwoTower(DescribedRecommender):
             users = np.arange(len(histories))
             user_factors = self._queries(objective, vectors, histories, users) if has_features else None
         encoder = encoder_from_torch(objective.users, item_factors, max_length=self.config.max_length)
-        return DotForm(item_factors, user_factors=user_factors, encoder=encoder)
+        item_encoder = None
+        if self.item_preparation_ is not None:
+            item_encoder = ItemEncoder(new_item_graph(objective.items), self.item_preparation_)
+        return DotForm(item_factors, user_factors=user_factors, encoder=encoder, item_encoder=item_encoder)
 
 
 _FEATURE_DROPOUT = 0.1

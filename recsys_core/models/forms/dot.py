@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_core import ops
-from recsys_core.data import Histories
+from recsys_core.data import FeaturePreparation, Histories
 from recsys_core.errors import DataError, ShapeError
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.filters import NO_FILTERS, Filters
 from recsys_core.models.forms.base import IndexedForm, State, in_blocks, one_hot, only_of
 from recsys_core.models.forms.fold_in import FoldIn, HistoryRidge
 from recsys_core.models.history_encoder import HistoryEncoder
+from recsys_core.models.item_encoder import ItemEncoder
 from recsys_core.types import FloatArray, IndexArray, Ranking
 
 __all__ = ["DotForm"]
@@ -46,6 +47,8 @@ class DotForm(IndexedForm):
     encoder
         How to compute the query vector of a history, or None.  Give at most one of the two; with neither, only known
         users can be asked for.
+    item_encoder
+        How to compute the factors of a new item from its features, or None.
 
     Raises
     ------
@@ -59,6 +62,7 @@ class DotForm(IndexedForm):
     user_factors: FloatArray | None = None
     fold_in: FoldIn | None = None
     encoder: HistoryEncoder | None = None
+    item_encoder: ItemEncoder | None = None
 
     def __post_init__(self) -> None:
         if self.user_factors is None and self.fold_in is None and self.encoder is None:
@@ -201,6 +205,9 @@ class DotForm(IndexedForm):
         if self.encoder is not None:
             arrays["encoder.graph"] = np.frombuffer(self.encoder.graph, np.uint8)
             meta["encoder"] = {"max_length": self.encoder.max_length}
+        if self.item_encoder is not None:
+            arrays["item_encoder.graph"] = np.frombuffer(self.item_encoder.graph, np.uint8)
+            meta["item_encoder"] = {"preparation": self.item_encoder.preparation.to_dict()}
         return arrays, meta
 
     @classmethod
@@ -221,4 +228,15 @@ class DotForm(IndexedForm):
         encoder = None
         if "encoder" in meta:
             encoder = HistoryEncoder(arrays["encoder.graph"].tobytes(), meta["encoder"]["max_length"])
-        return cls(arrays["item_factors"], arrays.get("item_bias"), arrays.get("user_factors"), fold_in, encoder)
+        item_encoder = None
+        if "item_encoder" in meta:
+            preparation = FeaturePreparation.from_dict(meta["item_encoder"]["preparation"])
+            item_encoder = ItemEncoder(arrays["item_encoder.graph"].tobytes(), preparation)
+        return cls(
+            arrays["item_factors"],
+            arrays.get("item_bias"),
+            arrays.get("user_factors"),
+            fold_in,
+            encoder,
+            item_encoder,
+        )

@@ -11,10 +11,8 @@ import onnx
 import polars as pl
 import pytest
 
-pytest.importorskip("torch")
-
+from recsys_core.data import FeaturePreparation, SentenceModel, hashed_ngrams
 from recsys_core.errors import ConfigError, DataError, FormatError
-from recsys_neural.encoders import FeaturePreparation, SentenceModel, hashed_ngrams
 
 FILMS = pl.DataFrame(
     {

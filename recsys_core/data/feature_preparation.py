@@ -9,10 +9,10 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from recsys_core.data import FeatureEncoder
+from recsys_core.data.feature_encoder import FeatureEncoder
+from recsys_core.data.texts import SentenceModel, hashed_ngrams
 from recsys_core.errors import DataError, FormatError
 from recsys_core.types import CSR, FloatArray, IndexArray
-from recsys_neural.encoders.texts import SentenceModel, hashed_ngrams
 
 __all__ = ["FeaturePreparation"]
 
@@ -33,7 +33,7 @@ class FeaturePreparation:
         Numbers that n-grams are hashed to; used where there is no ``text_model``.
     text_model
         Path of a sentence-transformer in ONNX, or None to hash n-grams; see
-        :class:`~recsys_neural.encoders.SentenceModel`.
+        :class:`~recsys_core.data.SentenceModel`.
     widths
         Places of each categorical column: the longest list that training saw.
 
@@ -96,7 +96,7 @@ class FeaturePreparation:
         return cls(encoder, tuple(texts), n_buckets, text_model, widths)
 
     def sizes(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of :class:`~recsys_neural.encoders.EntityInputs` that describe what :meth:`arrays` returned."""
+        """Sizes of what :meth:`arrays` returned, as fields of ``recsys_neural.encoders.EntityInputs``."""
         return {
             "n_numeric": len(self._numbers),
             "widths": self.widths,
@@ -111,7 +111,7 @@ class FeaturePreparation:
         return sum(len(column.values) for column in self._columns if column.kind == "values")
 
     def arrays(self, table: pl.DataFrame) -> dict[str, FloatArray | IndexArray]:
-        """The features of a table's rows, by the names of :class:`~recsys_neural.encoders.EntityInputs`.
+        """The features of a table's rows, as the arrays that encoders take.
 
         Parameters
         ----------
@@ -121,8 +121,11 @@ class FeaturePreparation:
         Returns
         -------
         dict
-            ``numeric``, ``categorical``, and ``text`` or ``vector``, as far as there are any.  What training did not
-            see is missing; of a list longer than any that it saw, the first values are kept.
+            As far as there are any: ``numeric`` float32 [B, n], (value - mean) / scale within -10 and 10, NaN where
+            missing; ``categorical`` int64 [B, sum(widths)], the places of one column after the other, each a number of
+            the values of all columns together, -1 where missing; and of the texts, ``text`` int64 [B, W], hashed
+            n-grams with -1 behind them, or ``vector`` float32 [B, d], NaN where missing.  What training did not see is
+            missing; of a list longer than any that it saw, the first values are kept.
         """
         arrays: dict[str, FloatArray | IndexArray] = {}
         if self.encoder is not None:
