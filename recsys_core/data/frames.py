@@ -89,6 +89,8 @@ def to_series(values: Any, name: str = "values") -> pl.Series:
         if values.ndim != 1:
             raise DTypeError(f"{name}: expected one dimension, got an array of shape {values.shape}")
         return _from_objects(values.tolist(), name) if values.dtype == object else pl.Series(name, values)
+    if type(values) in (list, tuple):  # no question for narwhals, which takes its time over it
+        return _from_objects(values, name)
     try:
         wrapped = nw.from_native(values, series_only=True)
     except TypeError:
