@@ -3,8 +3,11 @@
 // scan_block multiplies up to 6 queries (int8) with a block of 64 items (uint8, item code + 128), 4 factors a 32-bit
 // lane.  Accumulators start at minus the integer threshold, so that an item survives where its sum is not negative; of
 // those few the sums become bounds of their scores.
-// avx512vnni has an instruction for four products and their sum in 32 bits.  avx2 and avx512 multiply pairs into 16
-// bits that saturate at 32767: queries within +-64 keep the pairs, at most 2 * 255 * 64 = 32640, below that.
+// avx512vnni and neondot have an instruction for four products and their sum in 32 bits.  avx2 and avx512 multiply
+// pairs into 16 bits that saturate at 32767: queries within +-64 keep the pairs, at most 2 * 255 * 64 = 32640, below
+// that. The instruction of neondot takes signed bytes on both sides, so there items are read as their codes, without
+// the 128, and accumulators start at 128 sum_f p_f more: the sums are the same.  So are they without any such
+// instruction.
 #pragma once
 
 #include "cpu/kernel_table.hpp"
@@ -17,10 +20,15 @@ inline constexpr std::int32_t compact_limit = 127;
 #else
 inline constexpr std::int32_t compact_limit = 64;
 #endif
-#if defined(__AVX2__)
+#if defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
 inline constexpr bool compact_pays = true;
 #else
 inline constexpr bool compact_pays = false;
+#endif
+#if defined(__AVX2__)
+inline constexpr bool signed_items = false;
+#else
+inline constexpr bool signed_items = true;
 #endif
 
 typedef std::int32_t vint __attribute__((vector_size(RECSYS_SIMD_BYTES)));
@@ -37,7 +45,7 @@ RECSYS_INLINE vint broadcast_codes(const std::int8_t* from) {
   return four - vint{};
 }
 
-// Lane by lane: sum + the four unsigned bytes of `items` times the four signed bytes of `query`.
+// Lane by lane: sum + the four bytes of `items`, signed as `signed_items` says, times the four signed bytes of `query`.
 RECSYS_INLINE vint add_products(vint sum, vint items, vint query) {
 #if defined(__AVX512VNNI__) && RECSYS_SIMD_BYTES == 64
   return (vint)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)items, (__m512i)query);
@@ -47,10 +55,12 @@ RECSYS_INLINE vint add_products(vint sum, vint items, vint query) {
 #elif defined(__AVX2__) && RECSYS_SIMD_BYTES == 32
   const __m256i pairs = _mm256_maddubs_epi16((__m256i)items, (__m256i)query);
   return sum + (vint)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#elif defined(__ARM_FEATURE_DOTPROD) && RECSYS_SIMD_BYTES == 16
+  return (vint)vdotq_s32((int32x4_t)sum, (int8x16_t)items, (int8x16_t)query);
 #else
 #pragma GCC unroll 4
   for (int shift = 0; shift < 32; shift += 8) {
-    sum += ((items >> shift) & 255) * ((query << (24 - shift)) >> 24);
+    sum += ((items << (24 - shift)) >> 24) * ((query << (24 - shift)) >> 24);
   }
   return sum;
 #endif
@@ -102,12 +112,17 @@ inline void block_thresholds(const CompactBlock* block, const CompactLanes* lane
 }
 
 // Codes of 4 factors in 32 bits, or of 8: a lane of the sums takes 4 at a time.
+// Those of 8 bits are stored with 128 added, which signed items take off again.
 struct FineCodes {
   static constexpr int factors = 4;
-  static RECSYS_INLINE vint part(vint codes, int) { return codes; }
+  static constexpr std::int32_t taken_off = signed_items ? 128 : 0;
+  static RECSYS_INLINE vint part(vint codes, int) {
+    return signed_items ? codes ^ static_cast<std::int32_t>(0x80808080) : codes;
+  }
 };
 struct CoarseCodes {
   static constexpr int factors = 8;
+  static constexpr std::int32_t taken_off = 0;
   static RECSYS_INLINE vint part(vint codes, int part) { return (codes >> (4 * part)) & 0x0F0F0F0F; }
 };
 
@@ -122,8 +137,9 @@ RECSYS_INLINE void sum_panel(const CompactBlock& block, std::int64_t n_steps, Co
     vint sum[width][n_vectors];
 #pragma GCC unroll 6
     for (int q = 0; q < width; ++q) {
+      const std::int32_t start = Codes::taken_off * queries[q]->code_sum - thresholds[q];
 #pragma GCC unroll 4
-      for (int v = 0; v < n_vectors; ++v) sum[q][v] = -thresholds[q] - vint{};
+      for (int v = 0; v < n_vectors; ++v) sum[q][v] = start - vint{};
     }
     if (block.bias != nullptr) {
 #pragma GCC unroll 6

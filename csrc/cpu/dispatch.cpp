@@ -7,6 +7,11 @@
 #include "cpu/kernel_table.hpp"
 #include "recsys/errors.hpp"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace recsys {
 namespace {
 
@@ -29,6 +34,17 @@ bool has_avx512() {
 #if defined(RECSYS_HAS_AVX512VNNI)
 bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 #endif
+#if defined(RECSYS_HAS_NEONDOT) && defined(__aarch64__)
+bool has_neondot() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__APPLE__)
+  return true;  // every processor of a Mac
+#else
+  return false;
+#endif
+}
+#endif
 
 // Narrowest first.
 constexpr Level levels[] = {
@@ -44,6 +60,9 @@ constexpr Level levels[] = {
 #endif
 #if defined(RECSYS_HAS_NEON) && defined(__aarch64__)
     {Isa::neon, [] { return true; }, cpu::neon::table},
+#endif
+#if defined(RECSYS_HAS_NEONDOT) && defined(__aarch64__)
+    {Isa::neondot, has_neondot, cpu::neondot::table},
 #endif
 };
 
@@ -92,6 +111,8 @@ std::string_view isa_name(Isa isa) {
       return "avx512vnni";
     case Isa::neon:
       return "neon";
+    case Isa::neondot:
+      return "neondot";
   }
   return "unknown";
 }

@@ -208,5 +208,8 @@ const KernelTable& table();
 namespace neon {
 const KernelTable& table();
 }
+namespace neondot {
+const KernelTable& table();
+}
 
 }  // namespace recsys::cpu

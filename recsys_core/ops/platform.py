@@ -37,7 +37,8 @@ def available_isas() -> list[str]:
     Returns
     -------
     list of str
-        Some of ``"baseline"`` (always there), ``"avx2"``, ``"avx512"`` and ``"neon"``.
+        Some of ``"baseline"`` (always there), ``"avx2"``, ``"avx512"``, ``"avx512vnni"``, ``"neon"``
+        and ``"neondot"``.
 
     Examples
     --------

@@ -10,7 +10,7 @@
 
 namespace recsys {
 
-enum class Isa { baseline, avx2, avx512, avx512vnni, neon };
+enum class Isa { baseline, avx2, avx512, avx512vnni, neon, neondot };
 
 [[nodiscard]] std::string_view isa_name(Isa isa);
 
