@@ -35,6 +35,7 @@ FORMS = (
     "two_stage_users",
     "two_stage_fold_in",
     "two_stage_item_item",
+    "two_stage_standardized",
 )
 MAX_LENGTH, N_CANDIDATES = 20, 30
 
@@ -91,6 +92,13 @@ def pair_scores(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
     return queries @ items.T - np.abs(queries[:, None, :] - items).sum(axis=2)
 
 
+def standardized(scores: np.ndarray, listed: np.ndarray) -> np.ndarray:
+    """Rows of scores less the mean and divided by the deviation of those ``listed``, bool; 0 for -inf."""
+    known = np.ma.masked_where(~listed | np.isneginf(scores), scores)
+    scale = known.std(axis=1, keepdims=True) + 1e-4 * np.abs(known).mean(axis=1, keepdims=True)
+    return ((np.ma.masked_invalid(scores) - known.mean(axis=1, keepdims=True)) / scale).filled(0)
+
+
 def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
     rng = np.random.default_rng(1)
     items = rng.normal(size=(N_ITEMS, N_FACTORS)).astype(np.float32)
@@ -130,6 +138,15 @@ def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
             encoder=make_encoder(),
             retriever=ItemItemForm(sparse, binary=False),
             n_candidates=N_CANDIDATES,
+        ),
+        "two_stage_standardized": PairForm(
+            items,
+            make_scorer(takes_retrieved=True),
+            users,
+            make_encoder(),
+            DotForm(items, None, users, implicit),
+            N_CANDIDATES,
+            standardized=True,
         ),
     }
     return forms[name]

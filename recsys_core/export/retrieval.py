@@ -20,9 +20,10 @@ class Rescorer(NamedTuple):
     """A second stage: the best ``n_candidates`` by the scores are scored anew, and only they are returned."""
 
     n_candidates: int
-    score: Callable[[str, str], str]
+    score: Callable[[str, str, str], str]
     """Adds the nodes that score candidates int64 [B, C], given their scores so far, float32 [B, C] and -inf for those
-    that are left out, and returns the new scores' name, float32 [B, C]."""
+    that are left out, and those of all items but the excluded ones, allowed or not, float32 [B, n_items]; returns the
+    new scores' name, float32 [B, C]."""
 
 
 def add_retrieval_head(
@@ -40,8 +41,8 @@ def add_retrieval_head(
 
     # NaN would count as the largest score in TopK.
     scores = graph.op("Where", graph.op("IsNaN", scores), minus_inf, scores)
-    scores = _excluded(graph, scores, n_items, exclude, minus_inf)
-    scores = graph.op("Where", _allowed(graph, allow, n_items), scores, minus_inf)
+    unrestricted = _excluded(graph, scores, n_items, exclude, minus_inf)
+    scores = graph.op("Where", _allowed(graph, allow, n_items), unrestricted, minus_inf)
 
     # TopK refuses more than there are, so it gets less and the rest is padding.
     if rescorer is None:
@@ -50,7 +51,7 @@ def add_retrieval_head(
     else:
         n_candidates = min(rescorer.n_candidates, n_items)
         k_found = graph.op("Min", k, graph.constant([n_candidates]))
-        candidates, scores = _rescored(graph, scores, n_candidates, rescorer, minus_inf)
+        candidates, scores = _rescored(graph, scores, unrestricted, n_candidates, rescorer, minus_inf)
         values, columns = graph.op_n("TopK", 2, scores, k_found, axis=1, largest=1, sorted=1)
         indices = graph.op("GatherElements", candidates, columns, axis=1)
     found = graph.op("Greater", values, minus_inf)
@@ -62,7 +63,7 @@ def add_retrieval_head(
 
 
 def _rescored(
-    graph: GraphBuilder, scores: str, n_candidates: int, rescorer: Rescorer, minus_inf: str
+    graph: GraphBuilder, scores: str, unrestricted: str, n_candidates: int, rescorer: Rescorer, minus_inf: str
 ) -> tuple[str, str]:
     """The candidates in item order, so that ties go to the lowest item, and their new scores."""
     size = graph.constant([n_candidates])
@@ -70,7 +71,7 @@ def _rescored(
     candidates, _ = graph.op_n("TopK", 2, found, size, axis=1, largest=0, sorted=1)
     retrieved = graph.op("GatherElements", scores, candidates, axis=1)
     admissible = graph.op("Greater", retrieved, minus_inf)
-    anew = rescorer.score(candidates, retrieved)
+    anew = rescorer.score(candidates, retrieved, unrestricted)
     usable = graph.op("And", admissible, graph.op("Not", graph.op("IsNaN", anew)))
     return candidates, graph.op("Where", usable, anew, minus_inf)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx import TensorProto
 
 from recsys_core.export.graph import GraphBuilder
 from recsys_core.export.history import History, add_history, distinct
@@ -13,6 +15,7 @@ from recsys_core.export.item_item import add_item_item
 from recsys_core.export.queries import add_dot_queries, add_pair_queries, weighs_history
 from recsys_core.export.retrieval import Rescorer
 from recsys_core.models import DotForm, Form, ItemItemForm, PairForm, StaticForm
+from recsys_core.models.forms.standardize import LEAST_DEVIATION
 
 __all__ = ["add_scoring"]
 
@@ -35,7 +38,11 @@ def add_scoring(form: Form, graph: GraphBuilder, exclude: str) -> tuple[str, Res
         return _score_all(form, graph, queries), None
     retrieved = _add_scores(form.retriever, graph, exclude, _history_beside_an_encoder(form, graph))
 
-    def rescore(items: str, first_scores: str) -> str:
+    def rescore(items: str, first_scores: str, unrestricted: str) -> str:
+        if form.standardized:
+            size = graph.constant([min(form.n_candidates, form.n_items)])
+            listed, _ = graph.op_n("TopK", 2, unrestricted, size, axis=1, largest=1, sorted=0)
+            first_scores = _standardized(graph, first_scores, listed)
         return _score_pairs(form, graph, queries, graph.op("Gather", "item_inputs", items), first_scores)
 
     return retrieved, Rescorer(form.n_candidates, rescore)
@@ -83,6 +90,28 @@ def _score_all(form: PairForm, graph: GraphBuilder, queries: str) -> str:
     rows = graph.op("Unsqueeze", "item_inputs", graph.constant([0]))
     shape = graph.op("Concat", batch, graph.constant([form.n_items, form.item_inputs.shape[1]]), axis=0)
     return _score_pairs(form, graph, queries, graph.op("Expand", rows, shape))
+
+
+def _standardized(graph: GraphBuilder, scores: str, lists: str) -> str:
+    """Scores float32 [B, C] by the scales of lists [B, C], as of ``ListScale``; 0 for a score of -inf, no item."""
+    zero, axis = graph.constant(0.0, "float32"), graph.constant([1])
+
+    def mean(values: str) -> str:
+        return graph.op("Div", graph.op("ReduceSum", values, axis, keepdims=1), count)
+
+    there = graph.op("Greater", lists, graph.constant(-np.inf, "float32"))
+    n_there = graph.op("ReduceSum", graph.op("Cast", there, to=TensorProto.FLOAT), axis, keepdims=1)
+    count = graph.op("Max", n_there, graph.constant(1.0, "float32"))
+    known = graph.op("Where", there, lists, zero)
+    middle = mean(known)
+    apart = graph.op("Where", there, graph.op("Sub", known, middle), zero)
+    deviation = graph.op("Sqrt", mean(graph.op("Mul", apart, apart)))
+    least = graph.op("Mul", mean(graph.op("Abs", known)), graph.constant(LEAST_DEVIATION, "float32"))
+    scale = graph.op("Add", deviation, least)
+    has_width = graph.op("Greater", scale, zero)
+    divisor = graph.op("Where", has_width, scale, graph.constant(1.0, "float32"))
+    is_known = graph.op("And", graph.op("Greater", scores, graph.constant(-np.inf, "float32")), has_width)
+    return graph.op("Where", is_known, graph.op("Div", graph.op("Sub", scores, middle), divisor), zero)
 
 
 def _score_pairs(form: PairForm, graph: GraphBuilder, queries: str, items: str, first_scores: str | None = None) -> str:

@@ -16,6 +16,7 @@ from recsys_core.models.forms import (
     StaticForm,
     form_from_state,
     indexed_part,
+    standardized_scores,
 )
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.models.item_encoder import ItemEncoder
@@ -57,4 +58,5 @@ __all__ = [
     "indexed_part",
     "parts",
     "search_space",
+    "standardized_scores",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import scipy.sparse as sp
-from form_examples import decayed_sum, make_form, pair_scores
+from form_examples import decayed_sum, make_form, pair_scores, standardized
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.export import OnnxRanker, build_onnx
@@ -24,10 +24,10 @@ def expected_answer(fitted: FittedModel, users: np.ndarray, by_user: bool, k: in
     if form.retriever is not None:
         retrieved = expected_scores(form.retriever, fitted, users, by_user)
         if form.scorer.takes_retrieved:
-            scores += retrieved / 16
-        candidates, _ = expected_ranking(retrieved, form.n_candidates, **filters)
-        among = (candidates[:, :, None] == np.arange(form.n_items)).any(axis=1)
-        scores[~among] = -np.inf
+            unrestricted = {**filters, "allow": None}
+            listed = among_the_best(retrieved, form.n_candidates, **unrestricted)
+            scores += (standardized(retrieved, listed) if form.standardized else retrieved) / 16
+        scores[~among_the_best(retrieved, form.n_candidates, **filters)] = -np.inf
     return expected_ranking(scores, k, **filters)
 
 
@@ -87,6 +87,12 @@ def expected_ranking(scores: np.ndarray, k: int, exclude=None, allow=None, deny=
     return indices, np.pad(values, padding, constant_values=-np.inf)
 
 
+def among_the_best(scores: np.ndarray, n: int, **filters) -> np.ndarray:
+    """Which items are among the n best that pass, bool of the shape of ``scores``."""
+    best, _ = expected_ranking(scores, n, **filters)
+    return (best[:, :, None] == np.arange(scores.shape[1])).any(axis=1)
+
+
 @pytest.fixture
 def ranker(fitted: FittedModel, tmp_path) -> OnnxRanker:
     model = build_onnx(fitted)
@@ -141,6 +147,15 @@ def test_answers_do_not_depend_on_the_rest_of_the_batch(fitted: FittedModel, ran
             np.testing.assert_allclose(alone.scores[0], together.scores[user], rtol=2e-5, atol=1e-5)
 
 
+def scores_of_known_and_unknown(form) -> np.ndarray:
+    """Scores of user 5, and of a stranger who had item 7 once and item 9 twice, (2, n_items)."""
+    row = np.zeros(200)
+    row[[7, 9]] = 1, 2
+    stranger = solve(form, row) if form.encoder is None else decayed_sum([7, 9], form.item_factors)
+    bias = 0 if form.item_bias is None else form.item_bias
+    return np.stack([form.user_factors[5], stranger]) @ form.item_factors.T + bias
+
+
 def test_a_known_and_an_unknown_user_in_one_batch(fitted: FittedModel, ranker: OnnxRanker) -> None:
     if not {"user_index", "history"} <= ranker.inputs:
         pytest.skip("the graph takes one kind of question only")
@@ -155,20 +170,16 @@ def test_a_known_and_an_unknown_user_in_one_batch(fitted: FittedModel, ranker: O
     }
     feeds = {name: value for name, value in feeds.items() if name in ranker.inputs}
     index, score = ranker._session.run(["item_index", "score"], feeds)
-    row = np.zeros(200)
-    row[[7, 9]] = 1, 2
     form = fitted.form
     if form.kind == "pair":
-        known, unknown = (
-            pair_scores(query[None, :], form.item_inputs)[0]
-            for query in (form.user_inputs[5], decayed_sum([7, 9], form.item_inputs))
-        )
+        queries = np.stack([form.user_inputs[5], decayed_sum([7, 9], form.item_inputs)])
+        both = pair_scores(queries, form.item_inputs)
+        if form.scorer.takes_retrieved:
+            retrieved = scores_of_known_and_unknown(form.retriever)
+            both += standardized(retrieved, among_the_best(retrieved, form.n_candidates)) / 16
     else:
-        bias = 0 if form.item_bias is None else form.item_bias
-        known = form.item_factors @ form.user_factors[5] + bias
-        query = solve(form, row) if form.encoder is None else decayed_sum([7, 9], form.item_factors)
-        unknown = form.item_factors @ query + bias
-    for answered, expected in ((0, known), (1, unknown)):
+        both = scores_of_known_and_unknown(form)
+    for answered, expected in enumerate(both):
         found = index[answered] >= 0
         assert found.any()
         np.testing.assert_allclose(

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from form_examples import FORMS, N_FACTORS, N_ITEMS, N_USERS, decayed_sum, make_encoder, make_form, pair_scores
+from form_examples import (
+    FORMS,
+    N_FACTORS,
+    N_ITEMS,
+    N_USERS,
+    decayed_sum,
+    make_encoder,
+    make_form,
+    pair_scores,
+    standardized,
+)
 
 from recsys_core.data import Histories
-from recsys_core.errors import DataError, FormatError, ShapeError
-from recsys_core.models import DotForm, Filters, FoldIn, ItemItemForm, PairForm, StaticForm, form_from_state
+from recsys_core.errors import ConfigError, DataError, FormatError, ShapeError
+from recsys_core.models import (
+    DotForm,
+    Filters,
+    FoldIn,
+    ItemItemForm,
+    PairForm,
+    StaticForm,
+    form_from_state,
+    standardized_scores,
+)
 
 K = 12
 SILENT_WITHOUT_A_HISTORY = {
@@ -24,6 +44,7 @@ SILENT_WITHOUT_A_HISTORY = {
     "encoder_with_users",
     "two_stage_fold_in",
     "two_stage_item_item",
+    "two_stage_standardized",
 }
 """Their scores of an empty history would all be 0; the others have biases, one score an item, or a scorer of pairs."""
 
@@ -70,10 +91,10 @@ def reference_scores(form, histories):
         scores = pair_scores(queries, form.item_inputs.astype(np.float64))
         if form.retriever is not None:
             retrieved = reference_scores(form.retriever, histories)
+            is_candidate = np.argsort(np.argsort(-retrieved, axis=1), axis=1) < form.n_candidates
             if form.scorer.takes_retrieved:
-                scores += retrieved / 16
-            scores[np.argsort(np.argsort(-retrieved, axis=1), axis=1) >= form.n_candidates] = -np.inf
-            scores[np.isneginf(retrieved)] = -np.inf
+                scores += (standardized(retrieved, is_candidate) if form.standardized else retrieved) / 16
+            scores[~is_candidate | np.isneginf(retrieved)] = -np.inf
         return scores
     strangers = encoded if form.encoder is not None else solved
     queries = form.user_factors.astype(np.float64) if form.accepts_users else strangers(form, histories)
@@ -342,3 +363,61 @@ def test_pairs_are_scored_in_parts(name, histories, monkeypatch):
         monkeypatch.setattr(f"recsys_core.models.forms.{module}.{held}", 64)
     np.testing.assert_allclose(form.score(*asked, *pairs), whole, rtol=1e-5, atol=1e-5)
     assert form.score(*asked, *(part[:0] for part in pairs)).shape == (0,)
+
+
+def test_scores_are_standardized_within_their_list():
+    scores = np.array([[3, 1, -np.inf, 2], [5, 5, 5, 5], [-np.inf] * 4, [1e6, 1e6 + 1, 1e6, 1e6]], np.float32)
+    found = standardized_scores(scores)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[0], [1.5**0.5, -(1.5**0.5), 0, 0], rtol=5e-4)
+    assert not found[1:3].any(), "0 where all are alike, and where there is none"
+    assert np.abs(found[3]).max() < 0.01, "what may be rounding is not blown up"
+    scaled = standardized_scores(8 * scores[:1])
+    np.testing.assert_allclose(scaled, found[:1], rtol=1e-6)
+
+
+def test_what_is_allowed_does_not_change_the_score_of_a_standardized_pair(histories):
+    form = make_form("two_stage_standardized")
+    asked, k = (np.arange(N_USERS), None), N_ITEMS
+    seen, rare = histories.to_csr(N_ITEMS), np.arange(0, N_ITEMS, 7)
+    whole = form.rank(*asked, k, Filters(exclude=seen))
+    among = form.rank(*asked, k, Filters(exclude=seen, allow=rare))
+    by_item = np.full((N_USERS, N_ITEMS), np.nan, np.float32)
+    row, column = np.nonzero(among.indices >= 0)
+    by_item[row, among.indices[row, column]] = among.scores[row, column]
+    row, column = np.nonzero(np.isin(whole.indices, rare))
+    assert len(row)
+    np.testing.assert_allclose(
+        by_item[row, whole.indices[row, column]], whole.scores[row, column], rtol=1e-4, atol=1e-4
+    )
+    alone = form.rank(*asked, 1, Filters(exclude=seen, allow=rare[:1]))
+    np.testing.assert_allclose(alone.scores[:, 0], np.where(np.isnan(by_item[:, 0]), -np.inf, by_item[:, 0]), rtol=1e-4)
+
+
+def test_what_is_excluded_or_denied_is_not_in_the_list_that_scores_are_standardized_by(histories):
+    form = make_form("two_stage_standardized")
+    best, _ = form.retriever.rank(np.arange(N_USERS), None, 5)
+    exclude = sp.csr_matrix((np.ones(best.size), (np.arange(N_USERS).repeat(5), best.ravel())), (N_USERS, N_ITEMS))
+    retrieved = reference_scores(form.retriever, histories)
+    for filters, left in (
+        (Filters(exclude=exclude), np.where(exclude.toarray() > 0, -np.inf, retrieved)),
+        (Filters(deny=best[0]), np.where(np.isin(np.arange(N_ITEMS), best[0]), -np.inf, retrieved)),
+    ):
+        listed = np.argsort(np.argsort(-left, axis=1), axis=1) < form.n_candidates
+        expected = pair_scores(form.user_inputs.astype(float), form.item_inputs.astype(float))
+        expected = np.where(listed, expected + standardized(left, listed) / 16, -np.inf)
+        indices, scores = form.rank(np.arange(N_USERS), None, K, filters)
+        np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :K], rtol=1e-4, atol=1e-4)
+        assert listed[np.arange(N_USERS)[:, None], indices].all()
+
+
+def test_only_a_retrievers_scores_can_be_standardized():
+    form = make_form("pair_users")
+    with pytest.raises(ConfigError, match="standardized: expected a retriever"):
+        replace(form, standardized=True)
+
+
+def test_a_state_without_the_word_standardized_is_of_plain_scores():
+    arrays, meta = make_form("two_stage_item_item").state()
+    del meta["standardized"]
+    assert not form_from_state("pair", arrays, meta).standardized

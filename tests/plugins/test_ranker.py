@@ -11,28 +11,33 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from recsys_core import Interactions, create, runtime, save_bundle  # noqa: E402
+from recsys_core.data import Histories  # noqa: E402
 from recsys_core.errors import ConfigError, DataError  # noqa: E402
 from recsys_core.testing import parametrize_with_checks  # noqa: E402
+from recsys_core.types import Ranking  # noqa: E402
 from recsys_neural.models.candidates import CandidateBatches, CandidateLists, without_newest  # noqa: E402
+from recsys_neural.models.ranker import _is_gain  # noqa: E402
+from recsys_neural.models.ranking import listwise_loss  # noqa: E402
 
 SMALL = {"n_factors": 8, "n_candidates": 20, "n_epochs": 60, "learning_rate": 0.02, "batch_size": 32, "n_threads": 1}
+EAGER = {"n_hidden": 64, "id_dropout": 0.1, "dropout": 0.1, "weight_decay": 0.0, "validation": 0.1}
 
 
 @pytest.mark.slow
-@parametrize_with_checks(["ranker"], settings={**SMALL, "n_epochs": 10, "validation": 0.0})
+@parametrize_with_checks(["ranker"], settings={**SMALL, "n_epochs": 10, "learning_rate": 0.002})
 def test_ranker_conformance(check) -> None:
     check()
 
 
-def pairs_of_shops(seed: int = 0) -> tuple[Interactions, np.ndarray]:
+def pairs_of_shops(n_users: int = 150) -> tuple[Interactions, np.ndarray]:
     """Items come in pairs, n and n + 10: whoever had one takes its partner next; and the partner of each item."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     users, items = [], []
-    for user in range(150):
+    for user in range(n_users):
         first = rng.choice(10, 3, replace=False)
         users += [user] * 6
         items += [item for n in first for item in (n, n + 10)]
-    times = np.tile(np.arange(6), 150)
+    times = np.tile(np.arange(6), n_users)
     table = pl.DataFrame({"item_id": np.arange(20), "kind": ["cup"] * 10 + ["pot"] * 10, "pair": np.arange(20) % 10})
     table = table.with_columns(pl.col("pair").cast(pl.String))
     interactions = Interactions.from_arrays(users, items, datetimes=times).with_features(table)
@@ -41,7 +46,8 @@ def pairs_of_shops(seed: int = 0) -> tuple[Interactions, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def fitted():
-    return create("ranker", retriever={"name": "popularity"}, **SMALL).fit(pairs_of_shops()[0])
+    settings = {**SMALL, **EAGER, "n_epochs": 25, "target_share": 0.6}
+    return create("ranker", retriever={"name": "popularity"}, **settings).fit(pairs_of_shops(400)[0])
 
 
 def test_it_finds_what_goes_with_the_history_where_its_retriever_cannot(fitted) -> None:
@@ -72,6 +78,19 @@ def test_a_bundle_answers_the_same_without_the_plugin(fitted, tmp_path) -> None:
     loaded = runtime.load(tmp_path / "bundle")
     users = fitted.users.ids.to_list()[:9]
     assert loaded.recommend(users, k=5)["item_id"].to_list() == fitted.recommend(users, k=5)["item_id"].to_list()
+
+
+def test_the_score_of_an_item_is_what_it_is_recommended_with_alone_natively_and_by_the_bundle(fitted, tmp_path) -> None:
+    save_bundle(fitted, tmp_path / "bundle")
+    loaded = runtime.load(tmp_path / "bundle")
+    users, items = fitted.users.ids.to_list()[:9], fitted.items.ids.to_list()
+    for item in items[::4]:
+        scores = fitted.score(users, item_ids=item)["score"].to_numpy()
+        assert scores.std() > 0
+        for model in (fitted, loaded):
+            alone = model.recommend(users, k=1, allow=[item], filter_seen=False)
+            assert alone["item_id"].to_list() == [item] * len(users)
+            np.testing.assert_allclose(alone["score"].to_numpy(), scores, rtol=1e-4, atol=1e-4)
 
 
 def test_user_features_count_and_strangers_are_answered() -> None:
@@ -118,8 +137,6 @@ class ItemsInOrder:
     """Finds items 0, 1, 2, ... but for those of the history."""
 
     def recommend_indices(self, *, histories, k):
-        from recsys_core.types import Ranking
-
         rows = [
             [item for item in range(6) if item not in history][:k]
             for history in np.split(histories.indices, histories.indptr[1:-1])
@@ -129,19 +146,85 @@ class ItemsInOrder:
         return Ranking(indices, np.where(indices >= 0, 10.0 - indices, -np.inf).astype(np.float32))
 
 
-def test_lists_are_of_the_newest_events_and_of_what_was_found_for_them() -> None:
-    from recsys_core.data import Histories
-
+def test_lists_come_before_the_newest_events_and_hold_what_was_taken_from_then_on() -> None:
     histories = Histories.from_lists([[5, 0, 1, 2, 4], [3], [2, 5]])
-    lists = CandidateLists.find(ItemsInOrder(), histories, 0.4, k=3)
-    # User 0's newest two are 2, found after 5, 0, 1, and 4, found after 2 too; user 2's, 5, is not found.
+    lists = CandidateLists.find(ItemsInOrder(), histories, 0.4, k=3, per_user=4)
+    # User 0's newest two are 2, found after 5, 0, 1 together with the later 4, and 4, found after 2 too; user 2's, 5,
+    # is not found, and user 1 has too few.
     assert lists.users.tolist() == [0, 0]
     assert lists.items.tolist() == [[2, 3, 4], [3, 4, -1]]
-    assert lists.scores.tolist() == [[8, 7, 6], [7, 6, 0]]
-    assert lists.taken.tolist() == [0, 1]
-    user, history, *_ = CandidateBatches(lists, max_length=3, batch_size=4).of(np.array([0, 1]))
-    assert user.tolist() == [0, 0]
-    assert history.tolist() == [[5, 0, 1], [0, 1, 2]]
+    assert lists.taken.tolist() == [[True, False, True], [False, True, False]]
+    np.testing.assert_allclose(lists.scores, [[1.5**0.5, 0, -(1.5**0.5)], [1, -1, 0]], rtol=2e-3)
+    (batch,) = CandidateBatches(lists, max_length=3, batch_size=4).in_order()
+    assert batch[0].tolist() == [0, 0]
+    assert batch[1].tolist() == [[5, 0, 1], [0, 1, 2]]
+
+
+def test_an_item_had_before_the_event_only_is_not_taken() -> None:
+    class Everything:
+        def recommend_indices(self, *, histories, k):
+            indices = np.tile(np.arange(k), (len(histories), 1))
+            return Ranking(indices, np.zeros(indices.shape, np.float32))
+
+    histories = Histories.from_lists([[0, 1, 0, 2, 3]])
+    lists = CandidateLists.find(Everything(), histories, 0.6, k=4, per_user=1)
+    assert lists.taken.tolist() == [[True, False, True, True]]  # 0 again, then 2 and 3; 1 before all of them
+
+
+@pytest.mark.parametrize(("per_user", "events"), [(1, [5]), (2, [5, 7]), (4, [5, 6, 7, 8]), (9, [5, 6, 7, 8])])
+def test_long_histories_give_a_few_lists_far_apart(per_user: int, events: list[int]) -> None:
+    histories = Histories.from_lists([[5, 4, 5, 4, 5, 0, 1, 2, 3]])
+    lists = CandidateLists.find(ItemsInOrder(), histories, 4 / 9, k=4, per_user=per_user)
+    assert lists.events.tolist() == events
+
+
+def test_users_are_held_out_with_all_their_lists() -> None:
+    histories = Histories.from_lists([[5, 4, 0, 1, 2]] * 20)
+    lists = CandidateLists.find(ItemsInOrder(), histories, 0.6, k=4, per_user=4)
+    training, held_out = lists.hold_out(0.25, 0)
+    assert len(np.unique(held_out.users)) == 5
+    assert not np.isin(training.users, held_out.users).any()
+    assert len(training) + len(held_out) == len(lists) == 60
+    assert len(lists.hold_out(0.0, 0)[1]) == 0
+
+
+def test_the_gain_is_the_one_that_makes_the_choices_likeliest() -> None:
+    histories = Histories.from_lists([[5, 4, 5, 4, n] for n in (0, 0, 0, 1, 2)])
+    lists = CandidateLists.find(ItemsInOrder(), histories, 0.2, k=4, per_user=1)
+    z = lists.scores[0].astype(np.float64)
+
+    def loss(gain: float) -> float:
+        return sum(np.log(np.exp(gain * z).sum()) - gain * z[n] for n in (0, 0, 0, 1, 2))
+
+    gains = [2.0**power for power in range(-6, 3)]
+    assert lists.gain() == min(gains, key=loss)
+
+
+def test_the_loss_is_shared_among_all_that_was_taken() -> None:
+    scores = torch.tensor([[0.3, -1.0, 0.7, -torch.inf], [1.0, 0.0, 0.5, 0.2]])
+    taken = torch.tensor([[True, False, True, False], [False, True, False, False]])
+    chosen = [torch.softmax(row, 0) for row in scores]
+    expected = -((chosen[0][0].log() + chosen[0][2].log()) / 2 + chosen[1][1].log()) / 2
+    torch.testing.assert_close(listwise_loss(scores, taken), expected)
+
+
+def test_a_gain_must_exceed_its_error_over_users() -> None:
+    users = np.repeat(np.arange(4), 2)
+    assert _is_gain(np.full(8, 0.1), users)
+    # Means of the users: .4, 0, 0, 0, of which the mean is .1 and the standard error .1; one user proves nothing.
+    assert not _is_gain(np.array([0.4, 0.4, 0, 0, 0, 0, 0, 0]), users)
+    assert not _is_gain(np.full(8, 0.1), np.zeros(8, np.int64))
+
+
+def test_what_helps_nobody_leaves_the_retrievers_order() -> None:
+    rng = np.random.default_rng(0)
+    users, items = np.repeat(np.arange(80), 6), np.concatenate([rng.permutation(30)[:6] for _ in range(80)])
+    noise = Interactions.from_arrays(users, items, datetimes=np.tile(np.arange(6), 80))
+    model = create("ranker", retriever="popularity", validation=0.5, **{**SMALL, "n_epochs": 8}).fit(noise)
+    assert model.best_epoch_ == 0
+    asked = [[n] for n in range(30)]
+    found = model.retriever_.recommend(histories=asked, k=5)
+    assert model.recommend(histories=asked, k=5)["item_id"].to_list() == found["item_id"].to_list()
 
 
 def test_what_a_retriever_is_fitted_on_lacks_the_newest_events_and_no_id() -> None:
@@ -153,3 +236,5 @@ def test_what_a_retriever_is_fitted_on_lacks_the_newest_events_and_no_id() -> No
     assert part.items.ids.equals(sales.items.ids)
     # Half of ann's three is rounded to two, of bob's two to one; eve keeps her only one.
     assert sorted(part.items.ids.gather(part.item_index).to_list()) == ["c", "e", "f"]
+    part = without_newest(sales, 0.5, np.array([0]))
+    assert sorted(part.items.ids.gather(part.item_index).to_list()) == ["b", "c", "e", "f"]

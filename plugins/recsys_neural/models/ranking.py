@@ -9,7 +9,7 @@ from torch.nn import functional
 from recsys_neural.encoders import Encoder, TargetAttention
 from recsys_neural.models.towers import ItemTower
 
-__all__ = ["CandidateScorer", "HistoryTokens", "RankingObjective"]
+__all__ = ["CandidateScorer", "HistoryTokens", "RankingObjective", "listwise_loss"]
 
 
 class HistoryTokens(nn.Module):
@@ -57,8 +57,8 @@ class CandidateScorer(nn.Module):
     .. math:: s = g z + w^\top \mathrm{gelu}(W [x, e(x), x \odot e(x), c, z] + b)
 
     with the item's vector *x*, what target attention makes of the history for it, *e(x)*, what is known of the user
-    beside it, *c*, and the retriever's score, standardized, *z*.  *w* starts at 0, so that training starts from the
-    retriever's order.
+    beside it, *c*, and the retriever's score, standardized over the list, *z*.  *w* starts at 0, so that training
+    starts from the retriever's order.
 
     Parameters
     ----------
@@ -72,41 +72,29 @@ class CandidateScorer(nn.Module):
         Width of the hidden layer.
     dropout
         Share of the layer's inputs that training leaves out.
-    mean, deviation
-        Of the retriever's scores.
+    gain
+        *g* at the start.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(
-        self,
-        n_dims: int,
-        max_length: int,
-        n_user_dims: int,
-        n_hidden: int,
-        dropout: float,
-        mean: float,
-        deviation: float,
+        self, n_dims: int, max_length: int, n_user_dims: int, n_hidden: int, dropout: float, gain: float
     ) -> None:
         super().__init__()
         self.n_dims, self.max_length = n_dims, max_length
         self.nothing = nn.Parameter(torch.zeros(n_dims))  # what is attended to where no item of the history fits
         self.attention = TargetAttention(n_dims)
-        self.gain = nn.Parameter(torch.ones(()))
+        self.gain = nn.Parameter(torch.tensor(gain))
         last = nn.Linear(n_hidden, 1, bias=False)
         nn.init.zeros_(last.weight)
         wide = nn.Linear(3 * n_dims + n_user_dims + 1, n_hidden)
         self.layers = nn.Sequential(nn.Dropout(dropout), wide, nn.GELU(), last)
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float32))
 
     def forward(self, query: Tensor, item: Tensor, retrieved: Tensor) -> Tensor:
         """Scores of pairs, float (P,): queries as :class:`HistoryTokens` lays them out, items (P, n_dims)."""
         return self.of_lists(query, item.unsqueeze(1), retrieved.unsqueeze(1)).squeeze(1)
 
     def of_lists(self, query: Tensor, items: Tensor, retrieved: Tensor) -> Tensor:
-        """Scores float (B, M) of a list for each query: items (B, M, n_dims), the retriever's scores (B, M)."""
+        """Scores float (B, M) of lists: items (B, M, n_dims), the retriever's scores, standardized, (B, M)."""
         n_rows, n_items = query.shape[0], items.shape[1]
         n_tokens = self.max_length * self.n_dims
         tokens = query[:, :n_tokens].reshape(n_rows, self.max_length, self.n_dims)
@@ -115,14 +103,13 @@ class CandidateScorer(nn.Module):
         there = torch.cat([there, torch.ones_like(there[:, :1])], dim=1)
         attended = self.attention(tokens, there, items)
         user = query[:, n_tokens + self.max_length :].unsqueeze(1).expand(-1, n_items, -1)
-        standardized = ((retrieved - self.mean) / self.deviation).unsqueeze(-1)
-        inputs = torch.cat([items, attended, items * attended, user, standardized], dim=-1)
-        scores: Tensor = (self.gain * standardized + self.layers(inputs)).squeeze(-1)
+        inputs = torch.cat([items, attended, items * attended, user, retrieved.unsqueeze(-1)], dim=-1)
+        scores: Tensor = self.gain * retrieved + self.layers(inputs).squeeze(-1)
         return scores
 
 
 class RankingObjective(nn.Module):
-    """Cross-entropy of the candidate that was taken among all of its list.
+    """Cross-entropy of the candidates that were taken among all of their list: :func:`listwise_loss`.
 
     Parameters
     ----------
@@ -152,7 +139,7 @@ class RankingObjective(nn.Module):
 
     def forward(self, user: Tensor, history: Tensor, items: Tensor, retrieved: Tensor, taken: Tensor) -> Tensor:
         """Loss of a batch of :class:`~recsys_neural.models.candidates.CandidateBatches`."""
-        return functional.cross_entropy(self.scores(user, history, items, retrieved).float(), taken)
+        return listwise_loss(self.scores(user, history, items, retrieved).float(), taken)
 
     def scores(self, user: Tensor, history: Tensor, items: Tensor, retrieved: Tensor) -> Tensor:
         """Scores of all candidates, float (B, C), -inf where there is none."""
@@ -175,6 +162,28 @@ class RankingObjective(nn.Module):
             hidden = torch.rand(len(user), 1, device=user.device) < _HIDDEN_USERS
             known = known.masked_fill(hidden, 0)
         return torch.cat([query[:, : -self.tokens.n_user_dims], known], dim=1)
+
+
+def listwise_loss(scores: Tensor, taken: Tensor) -> Tensor:
+    r"""Cross-entropy of what was taken among all of its list, on average over lists.
+
+    .. math:: -\frac{1}{|T|} \sum_{i \in T} \ln \frac{e^{s_i}}{\sum_{j \in C} e^{s_j}}
+
+    for a list *C* and what was taken of it, *T*.
+
+    Parameters
+    ----------
+    scores
+        float (B, C), -inf where there is no candidate.
+    taken
+        bool (B, C), at least one True in each row.
+
+    References
+    ----------
+    Z. Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007 (ListNet, top one).
+    """
+    logs = scores.log_softmax(dim=1)
+    return -(logs.masked_fill(~taken, 0).sum(dim=1) / taken.sum(dim=1)).mean()
 
 
 _HIDDEN_USERS = 0.1

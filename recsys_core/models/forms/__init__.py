@@ -19,7 +19,9 @@ from recsys_core.models.forms.dot import DotForm
 from recsys_core.models.forms.fold_in import FoldIn, HistoryRidge
 from recsys_core.models.forms.form import Form, form_from_state, indexed_part
 from recsys_core.models.forms.item_item import ItemItemForm
-from recsys_core.models.forms.pair import PairForm, PairScorer
+from recsys_core.models.forms.pair import PairForm
+from recsys_core.models.forms.pair_scorer import PairScorer
+from recsys_core.models.forms.standardize import standardized_scores
 from recsys_core.models.forms.static import StaticForm
 
 __all__ = [
@@ -33,4 +35,5 @@ __all__ = [
     "StaticForm",
     "form_from_state",
     "indexed_part",
+    "standardized_scores",
 ]

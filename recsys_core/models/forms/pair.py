@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,71 +11,23 @@ import scipy.sparse as sp
 
 from recsys_core import ops
 from recsys_core.data import Histories
-from recsys_core.errors import ConfigError, DataError, DTypeError, FormatError
+from recsys_core.errors import ConfigError, DataError
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.filters import NO_FILTERS, Filters
 from recsys_core.models.forms.base import FittedArrays, State, in_blocks
+from recsys_core.models.forms.pair_scorer import PairScorer
+from recsys_core.models.forms.standardize import ListScale
 from recsys_core.models.history_encoder import HistoryEncoder
-from recsys_core.models.onnx_session import open_session
 from recsys_core.types import FloatArray, IndexArray, Ranking
 
 if TYPE_CHECKING:
-    import onnxruntime as ort
-
     from recsys_core.models.forms.form import Form
 
-__all__ = ["PairForm", "PairScorer"]
+__all__ = ["PairForm"]
 
 # Numbers that the inputs of one run of the scorer may take, and scores that are held at a time: 64 MB each.
 RUN_NUMBERS = 1 << 24
 HELD_SCORES = 1 << 24
-
-
-@dataclass(frozen=True, eq=False)
-class PairScorer:
-    """A score from a query vector and an item vector, computed by an ONNX graph.
-
-    The graph's inputs are ``query`` float32 [P, dq] and ``item`` float32 [P, di], row by row the two sides of P pairs,
-    and, where a second stage goes by what the first said, ``retrieved`` float32 [P], the retriever's scores; its output
-    is ``score`` float32 [P].
-
-    Parameters
-    ----------
-    graph
-        The ONNX model, standard operators up to opset 18; see :func:`recsys_core.export.scorer_from_torch`.
-    """
-
-    graph: bytes
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.graph, bytes):
-            raise DTypeError(f"scorer.graph: expected the bytes of an ONNX model, got {type(self.graph).__name__}.")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"graph": self.graph}  # a session cannot be pickled
-
-    @cached_property
-    def takes_retrieved(self) -> bool:
-        """Whether the graph asks for the retriever's scores."""
-        return any(node.name == "retrieved" for node in self._session.get_inputs())
-
-    def score(self, queries: FloatArray, items: FloatArray, retrieved: FloatArray | None = None) -> FloatArray:
-        """Scores of P pairs, float32 (P,), from (P, dq), (P, di) and the retriever's scores (P,), if there are."""
-        feeds = {"query": queries, "item": items}
-        if self.takes_retrieved:
-            if retrieved is None:
-                raise DataError("PairForm: expected a retriever, whose scores the scorer asks for, got none.")
-            feeds["retrieved"] = retrieved
-        (scores,) = self._session.run(["score"], feeds)
-        if scores.shape != (len(queries),):
-            raise FormatError(f"scorer: expected a score for each of {len(queries)} pairs, got shape {scores.shape}.")
-        if not np.isfinite(scores).all():
-            raise DataError("scorer: expected finite scores, got NaN or infinity; mend the training.")
-        return np.asarray(scores, np.float32)
-
-    @cached_property
-    def _session(self) -> ort.InferenceSession:
-        return open_session(self.graph, "scorer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +52,12 @@ class PairForm(FittedArrays):
         The form whose best items are scored, over the same items and users; None scores all items.
     n_candidates
         How many items the retriever finds, at least 1; no answer is longer.
+    standardized
+        Whether the scorer is given the retriever's scores less the mean and by the deviation of a list, as in
+        :func:`standardized_scores`, rather than as they are: their scale then depends neither on the query nor on how
+        much the retriever was fitted on.  The list is the best ``n_candidates`` of what is neither excluded nor denied,
+        whether it is allowed or not, so that an item's score does not depend on what else is allowed; with an allow
+        list that is a second retrieval.
 
     Raises
     ------
@@ -109,7 +66,7 @@ class PairForm(FittedArrays):
     ShapeError
         The retriever scores another number of items.
     ConfigError
-        ``n_candidates`` is under 1.
+        ``n_candidates`` is under 1, or ``standardized`` is set without a retriever.
     """
 
     kind: ClassVar[str] = "pair"
@@ -119,6 +76,7 @@ class PairForm(FittedArrays):
     encoder: HistoryEncoder | None = None
     retriever: Form | None = None
     n_candidates: int = 200
+    standardized: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "item_inputs", finite_floats(self.item_inputs, "item_inputs", None, None))
@@ -126,6 +84,8 @@ class PairForm(FittedArrays):
             object.__setattr__(self, "user_inputs", finite_floats(self.user_inputs, "user_inputs", None, None))
         if type(self.n_candidates) is not int or self.n_candidates < 1:
             raise ConfigError(f"n_candidates: expected an integer of at least 1, got {self.n_candidates!r}.")
+        if self.standardized and self.retriever is None:
+            raise ConfigError("standardized: expected a retriever whose scores are meant, got none; leave it False.")
         if self.user_inputs is None and self.encoder is None:
             raise DataError("PairForm: expected user_inputs or encoder, got neither; without one there is no query.")
         if isinstance(self.retriever, PairForm):
@@ -182,7 +142,8 @@ class PairForm(FittedArrays):
         queries = self.encode(user_index, histories)
         if self.retriever is not None:
             found = self.retriever.rank(user_index, histories, self.n_candidates, filters, n_threads=n_threads)
-            return self._rank_candidates(queries, found, k, n_threads)
+            scale = self._list_scale(user_index, histories, filters, n_threads, found)
+            return self._rank_candidates(queries, found, scale, k, n_threads)
         rankings = [
             _top_k(self._score_all(queries[rows]), k, filters.of(rows), n_threads)
             for rows in in_blocks(len(queries), max(1, HELD_SCORES // max(1, self.n_items)))
@@ -198,7 +159,26 @@ class PairForm(FittedArrays):
                 row[part] = self.scorer.score(np.broadcast_to(query, (len(items), len(query))), items)
         return scores
 
-    def _rank_candidates(self, queries: FloatArray, found: Ranking, k: int, n_threads: int) -> Ranking:
+    def _list_scale(
+        self,
+        user_index: IndexArray | None,
+        histories: Histories | None,
+        filters: Filters,
+        n_threads: int,
+        found: Ranking | None = None,
+    ) -> ListScale | None:
+        """By which scale each query's scores are standardized, if they are; ``found`` is what passes the filters."""
+        if not self.standardized:
+            return None
+        assert self.retriever is not None
+        if found is None or filters.allow is not None:
+            everything = replace(filters, allow=None)
+            found = self.retriever.rank(user_index, histories, self.n_candidates, everything, n_threads=n_threads)
+        return ListScale.of(found.scores)
+
+    def _rank_candidates(
+        self, queries: FloatArray, found: Ranking, scale: ListScale | None, k: int, n_threads: int
+    ) -> Ranking:
         # In item order, so that the order of columns is that of items where scores are equal; the missing come last.
         items = np.where(found.indices >= 0, found.indices, self.n_items)
         order = np.argsort(items, axis=1)
@@ -206,6 +186,8 @@ class PairForm(FittedArrays):
         retrieved = np.take_along_axis(found.scores, order, axis=1)
         row, column = np.nonzero(items < self.n_items)
         item, first_scores = items[row, column], retrieved[row, column]
+        if scale is not None:
+            first_scores = scale.standardized(row, first_scores)
         scores = np.empty(len(item), np.float32)
         for pairs in in_blocks(len(item), max(1, RUN_NUMBERS // (queries.shape[1] + self.item_inputs.shape[1]))):
             inputs = (queries[row[pairs]], self.item_inputs[item[pairs]], first_scores[pairs])
@@ -227,7 +209,8 @@ class PairForm(FittedArrays):
         """Scores of pairs of a query, by its row, and an item, float32 (n_pairs,).
 
         NaN where the retriever, if there is one, has nothing to say.  An item that the retriever would not find has the
-        score that it would have if it were found.
+        score that it would have if it were found, by the scale of what is found without filters where scores are
+        standardized: that costs a retrieval for each query.
         """
         queries = self.encode(user_index, histories)
         retrieved = None
@@ -235,6 +218,9 @@ class PairForm(FittedArrays):
             retrieved = self.retriever.score(user_index, histories, row, item, n_threads)
         scores = np.full(len(item), np.nan, np.float32)
         known = np.arange(len(item)) if retrieved is None else np.flatnonzero(~np.isnan(retrieved))
+        scale = self._list_scale(user_index, histories, NO_FILTERS, n_threads)
+        if retrieved is not None and scale is not None:
+            retrieved = scale.standardized(row, retrieved)
         for pairs in in_blocks(len(known), max(1, RUN_NUMBERS // (queries.shape[1] + self.item_inputs.shape[1]))):
             pair = known[pairs]
             first = None if retrieved is None else retrieved[pair]
@@ -253,7 +239,7 @@ class PairForm(FittedArrays):
     def state(self) -> tuple[State, dict[str, Any]]:
         """Arrays and JSON-safe scalars from which :func:`form_from_state` builds the form again."""
         arrays: State = {"item_inputs": self.item_inputs, "scorer.graph": np.frombuffer(self.scorer.graph, np.uint8)}
-        meta: dict[str, Any] = {"n_candidates": self.n_candidates}
+        meta: dict[str, Any] = {"n_candidates": self.n_candidates, "standardized": self.standardized}
         if self.user_inputs is not None:
             arrays["user_inputs"] = self.user_inputs
         if self.encoder is not None:
@@ -280,7 +266,8 @@ class PairForm(FittedArrays):
             retriever = form_from_state(inner.pop("kind"), parts, inner)
         scorer = PairScorer(arrays["scorer.graph"].tobytes())
         user_inputs = arrays.get("user_inputs")
-        return cls(arrays["item_inputs"], scorer, user_inputs, encoder, retriever, meta["n_candidates"])
+        standardized = meta.get("standardized", False)  # older bundles do not say
+        return cls(arrays["item_inputs"], scorer, user_inputs, encoder, retriever, meta["n_candidates"], standardized)
 
 
 def _top_k(scores: FloatArray, k: int, filters: Filters, n_threads: int) -> Ranking:
