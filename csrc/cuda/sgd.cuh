@@ -3,7 +3,7 @@
 
 #include <cmath>
 #include <limits>
-#include <optional>
+#include <memory>
 
 #include "cuda/row_block.cuh"
 #include "cuda/sgd_epoch.cuh"
@@ -157,7 +157,7 @@ void sgd(const CsrView& interactions, const SgdOptions& options, const DeviceSgd
   arguments.item_side = item_side.view();
   arguments.loss = device_loss.data();
   arguments.n_entries = device_entries.data();
-  std::optional<detail::EntryBlock> block;
+  std::unique_ptr<detail::EntryBlock> block;
   std::int64_t last_epoch = 0;
   for (std::int64_t epoch = 0; epoch < options.n_epochs; ++epoch) {
     const std::uint64_t key = mix_bits(options.seed + static_cast<std::uint64_t>(epoch) * golden_gamma);
@@ -171,7 +171,7 @@ void sgd(const CsrView& interactions, const SgdOptions& options, const DeviceSgd
       const Range& rows = ranges[turns.at(turn)];
       if (ranges.size() > 1 || !block) {
         block.reset();  // before there is another
-        block.emplace(interactions, rows, stream);
+        block = std::make_unique<detail::EntryBlock>(interactions, rows, stream);
       }
       arguments.indptr = block->indptr.data();
       arguments.items = block->items.data();
