@@ -5,13 +5,13 @@ from __future__ import annotations
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from recsys_classic.pool import check_k, relevance, take
 from recsys_core import Config, FittedModel
 from recsys_core.data import FeatureEncoder, Histories
 from recsys_core.errors import ConfigError, DataError
-from recsys_core.metrics import category_shares, divergence, popularity_strata
+from recsys_core.metrics import category_mix, category_shares, divergence, popularity_strata
 from recsys_core.models import Reranker
 from recsys_core.types import CSR, IndexArray, Ranking
 
@@ -86,9 +86,8 @@ class Calibrated(Reranker):
         DataError
             The column holds numbers or times, which are no categories.
         """
+        check_k(k, pool)
         n_queries, width = pool.indices.shape
-        if not 1 <= k <= width:
-            raise ConfigError(f"k: expected 1 to {width}, the width of the pool, got {k}; ask for a longer pool.")
         shares = self._shares(model)
         had = histories.to_csr(len(model.items))
         had.data[:] = 1.0
@@ -98,20 +97,19 @@ class Calibrated(Reranker):
             rows = slice(start, start + step)
             part = Ranking(pool.indices[rows], pool.scores[rows])
             places[rows] = self._choose(part, shares, had[rows], k)
-        return Ranking(
-            np.take_along_axis(pool.indices, places, axis=1), np.take_along_axis(pool.scores, places, axis=1)
-        )
+        return take(pool, places)
 
     def _choose(self, pool: Ranking, shares: CSR, had: CSR, k: int) -> IndexArray:
         """Places in the pool of the k chosen, int64 (n_queries, k)."""
         n_queries, width = pool.indices.shape
         candidate = shares[np.maximum(pool.indices, 0).ravel()].toarray().reshape(n_queries, width, -1)
         described = candidate.sum(axis=2) > 0
-        number = np.asarray(had @ (np.diff(shares.indptr) > 0).astype(np.float64))
-        target = (had @ shares).toarray() / np.maximum(number, 1)[:, None]
-        weight = np.where(number > 0, self.config.trade_off, 0.0)[:, None]
+        target = category_mix(had, shares)
+        known = ~np.isnan(target).any(axis=1, keepdims=True)
+        target = np.where(known, target, 0.0)
+        weight = np.where(known, self.config.trade_off, 0.0)
         # Padding comes after every candidate and before what was chosen already.
-        gain = np.where(pool.indices >= 0, (1 - weight) * _relevance(pool), -1e30)
+        gain = np.where(pool.indices >= 0, (1 - weight) * relevance(pool, np.float64), -1e30)
         rows = np.arange(n_queries)
         mix, count = np.zeros_like(target), np.zeros(n_queries)
         places = np.empty((n_queries, k), np.int64)
@@ -147,14 +145,3 @@ def _categories(model: FittedModel, column: str | None) -> CSR:
     if encoder.columns[0].kind != "values":
         raise DataError(f"column: expected categories, got {column!r}, which holds numbers or times; cut it into bins.")
     return category_shares(encoder.encode(table))
-
-
-def _relevance(pool: Ranking) -> npt.NDArray[np.float64]:
-    """Scores mapped to [0, 1] a row; 0 where they are all the same, and in padding."""
-    present = pool.indices >= 0
-    scores = pool.scores.astype(np.float64)
-    low = scores.min(axis=1, where=present, initial=np.inf, keepdims=True)
-    span = scores.max(axis=1, where=present, initial=-np.inf, keepdims=True) - low
-    relevance = np.zeros_like(scores)
-    np.divide(scores - low, span, out=relevance, where=present & (span > 0))
-    return relevance

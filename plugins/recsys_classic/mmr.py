@@ -6,9 +6,9 @@ import numpy as np
 from pydantic import Field
 
 from recsys_classic.item_weighting import unit_rows
+from recsys_classic.pool import check_k, relevance, take
 from recsys_core import Config, DotForm, FittedModel
 from recsys_core.data import Histories
-from recsys_core.errors import ConfigError
 from recsys_core.models import Reranker
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
@@ -72,25 +72,22 @@ class Mmr(Reranker):
         ConfigError
             ``k`` is not between 1 and the pool's width.
         """
+        check_k(k, pool)
         n_queries, width = pool.indices.shape
-        if not 1 <= k <= width:
-            raise ConfigError(f"k: expected 1 to {width}, the width of the pool, got {k}; ask for a longer pool.")
         vectors = _item_vectors(model)
         places = np.empty((n_queries, k), np.int64)
         step = max(1, _CANDIDATES // width)
         for start in range(0, n_queries, step):
             part = Ranking(pool.indices[start : start + step], pool.scores[start : start + step])
             places[start : start + step] = _choose(part, _similarities(part.indices, vectors), k, self.config.trade_off)
-        return Ranking(
-            np.take_along_axis(pool.indices, places, axis=1), np.take_along_axis(pool.scores, places, axis=1)
-        )
+        return take(pool, places)
 
 
 def _choose(pool: Ranking, similarity: FloatArray, k: int, trade_off: float) -> IndexArray:
     """Places in the pool of the k chosen, int64 (n_queries, k); ``similarity`` is (n_queries, P, P)."""
     rows = np.arange(len(pool.indices))
     # Padding comes after every candidate and before what was chosen already, at minus infinity.
-    gain = np.where(pool.indices >= 0, np.float32(trade_off) * _relevance(pool), np.float32(-1e30))
+    gain = np.where(pool.indices >= 0, np.float32(trade_off) * relevance(pool), np.float32(-1e30))
     # A first item has nothing to be unlike, so its penalty is 0; cosines may be negative thereafter.
     nearest = np.zeros_like(gain)
     places = np.empty((len(rows), k), np.int64)
@@ -101,16 +98,6 @@ def _choose(pool: Ranking, similarity: FloatArray, k: int, trade_off: float) -> 
         likeness = similarity[rows, best]
         nearest = likeness if place == 0 else np.maximum(nearest, likeness)
     return places
-
-
-def _relevance(pool: Ranking) -> FloatArray:
-    """Scores mapped to [0, 1] a row; 0 where they are all the same, and in padding."""
-    present = pool.indices >= 0
-    low = pool.scores.min(axis=1, where=present, initial=np.inf, keepdims=True)
-    span = pool.scores.max(axis=1, where=present, initial=-np.inf, keepdims=True) - low
-    relevance = np.zeros_like(pool.scores)
-    np.divide(pool.scores - low, span, out=relevance, where=present & (span > 0))
-    return relevance
 
 
 def _item_vectors(model: FittedModel) -> FloatArray | CSR:

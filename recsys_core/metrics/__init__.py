@@ -10,7 +10,7 @@ from __future__ import annotations
 from recsys_core.metrics.accuracy import MAP, MRR, NDCG, HitRate, Precision, Recall
 from recsys_core.metrics.batch import Population, RankedBatch, Relevance
 from recsys_core.metrics.beyond_accuracy import Coverage, Diversity, Gini, MeanPopularity, Novelty
-from recsys_core.metrics.calibration import Miscalibration, category_shares, divergence
+from recsys_core.metrics.calibration import Miscalibration, category_mix, category_shares, divergence
 from recsys_core.metrics.catalog import Catalog, popularity_strata
 from recsys_core.metrics.comparison import Comparison, Difference, compare
 from recsys_core.metrics.contract import ListMetric, Metric, PopulationMetric, RatingMetric
@@ -56,6 +56,7 @@ __all__ = [
     "Relevance",
     "StratifiedRecall",
     "activity_groups",
+    "category_mix",
     "category_shares",
     "compare",
     "compare_groups",

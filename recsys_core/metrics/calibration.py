@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recsys_core.metrics.batch import RankedBatch
     from recsys_core.types import CSR
 
-__all__ = ["Miscalibration", "category_shares", "divergence"]
+__all__ = ["Miscalibration", "category_mix", "category_shares", "divergence"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +83,7 @@ class Miscalibration(ListMetric):
         row, column = np.nonzero(batch.valid)
         items = batch.indices[row, column]
         shown = sp.csr_array((np.ones(len(row)), (row, items)), shape=(batch.n_users, batch.catalog.n_items))
-        return divergence(_mix(batch.had, shares), _mix(shown, shares), self.smoothing)
+        return divergence(category_mix(batch.had, shares), category_mix(shown, shares), self.smoothing)
 
     # Categories are compared by identity: equality of arrays is neither cheap nor a single truth value.
     def __eq__(self, other: object) -> bool:
@@ -126,6 +126,21 @@ def category_shares(categories: npt.NDArray[Any] | CSR) -> CSR:
     return sp.csr_array(sp.diags_array(np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)) @ shares)
 
 
+def category_mix(rows: CSR, shares: CSR) -> npt.NDArray[np.float64]:
+    """Mean of the shares of each row's items that have any, float64 (n_rows, n_categories); NaN where none has.
+
+    Parameters
+    ----------
+    rows
+        CSR (n_rows, n_items), 1 where the item belongs to the row.
+    shares
+        As of :func:`category_shares`.
+    """
+    described = (np.diff(shares.indptr) > 0).astype(np.float64)
+    number = rows @ described
+    return np.asarray((rows @ shares).toarray() / np.where(number > 0, number, np.nan)[:, None])
+
+
 def divergence(
     target: npt.NDArray[np.float64], mix: npt.NDArray[np.float64], smoothing: float
 ) -> npt.NDArray[np.float64]:
@@ -136,10 +151,3 @@ def divergence(
     smoothed = (1.0 - smoothing) * mix + smoothing * target
     ratio = np.divide(target, smoothed, out=np.ones(np.broadcast(target, smoothed).shape), where=target > 0)
     return np.asarray((target * np.log(ratio)).sum(axis=-1))
-
-
-def _mix(rows: CSR, shares: CSR) -> npt.NDArray[np.float64]:
-    """Mean of the shares of each row's items that have any, float64 (n_rows, n_categories); NaN where none has."""
-    described = (np.diff(shares.indptr) > 0).astype(np.float64)
-    number = rows @ described
-    return np.asarray((rows @ shares).toarray() / np.where(number > 0, number, np.nan)[:, None])

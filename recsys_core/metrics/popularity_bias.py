@@ -44,13 +44,13 @@ class PopularityLift(ListMetric):
 
 @dataclass(frozen=True, kw_only=True)
 class StratifiedRecall(ListMetric):
-    r"""Recall in which an item counts less the more popular it is: ``sum_{L & R} w_i / sum_R w_i``, ``w_i = |U_i|**-power``.
+    r"""Recall in which an item counts less the more popular it is: ``sum_{L & R} w_i / sum_R w_i``.
 
-    What people were seen to have is popular beyond their taste, since it is what they were shown.  If the chance to be
-    seen grows as ``|U_i|**power``, this estimates the recall over all that they like, seen or not (Steck, "Item
-    popularity and recommendation accuracy", RecSys 2011, section 4).  Power 0 is the plain recall, 1 lets every
-    item count alike, however often it is chosen.  An item without training users counts as one with a single user, and
-    so does one that the model does not know.
+    Weights are ``w_i = |U_i|**-power``.  What people were seen to have is popular beyond their taste, since it is what
+    they were shown.  If the chance to be seen grows as ``|U_i|**power``, this estimates the recall over all that they
+    like, seen or not (Steck, "Item popularity and recommendation accuracy", RecSys 2011, section 4).  Power 0 is the
+    plain recall, 1 lets every item count alike, however often it is chosen.  An item without training users counts as
+    one with a single user, and so does one that the model does not know.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class StratifiedRecall(ListMetric):
     ------
     ConfigError
         ``power`` lies elsewhere.
-    """  # noqa: E501 - the formula is one line
+    """
 
     power: float = 0.5
     name = "stratified_recall"

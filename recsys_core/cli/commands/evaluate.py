@@ -73,7 +73,7 @@ def evaluate(
     For example: `recsys evaluate als --dataset ml-100k --split leave_last --k 10 --k 50`
     """
     from recsys_core.bundle.manifest import MANIFEST
-    from recsys_core.cli.experiment import run_trials
+    from recsys_core.cli.experiment import measure, run_trials
     from recsys_core.cli.reranking import read_reranker
     from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions, make_split
@@ -89,7 +89,6 @@ def evaluate(
     if model is not None and is_bundle:
         if split is not None:
             raise ConfigError("--split: expected none for a bundle, which is measured on all the data given.")
-        from recsys_core.cli.experiment import measure
         from recsys_core.data import Split
         from recsys_core.runtime import load
 
