@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from importlib.resources import files
 from pathlib import Path
@@ -41,13 +42,13 @@ def broken(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def generated(recsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def generated(recsys, tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "recsys-together"
-    # A test may import it, and the next one starts it anew.
-    for module in [name for name in sys.modules if name.partition(".")[0] == "recsys_together"]:
-        monkeypatch.delitem(sys.modules, module)
     recsys("plugins", "new", "recsys-together", "--directory", directory)
-    return directory
+    yield directory
+    # A test may have imported it, and `plugins new` refuses the name of a module that is there.
+    for module in [name for name in sys.modules if name.partition(".")[0] == "recsys_together"]:
+        del sys.modules[module]
 
 
 def test_list(recsys) -> None:
