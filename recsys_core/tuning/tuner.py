@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys_core.data import Interactions, Split, split_global_time
 from recsys_core.errors import ConfigError, DataError, RecsysError
+from recsys_core.metrics import RatingMetric
 from recsys_core.models import FittedModel, SearchChoices, SearchRange, search_space
 from recsys_core.registry import create, default_registry, resolve
 from recsys_core.registry.evaluation import evaluate, find_metric
@@ -59,7 +60,8 @@ def tune(
         Makes the part to fit on and the part to measure on: a split function, with its settings bound by
         ``functools.partial`` or a lambda.  It should be of the kind that the model will be tested by.
     metric
-        Name of a metric with its cut-off, such as ``"ndcg@10"``; those that plugins register, too.
+        Name of a metric with its cut-off, such as ``"ndcg@10"``, or of one of ratings without, such as ``"rmse"``;
+        those that plugins register, too.
     n_trials
         Trials that the study shall have in the end, at least 1, those found in its file included.
     max_seconds
@@ -122,9 +124,8 @@ def tune(
         raise ConfigError(f"space: expected settings of {model} to search, got none; name some with space=.")
     parts = validation(interactions)
     measured = find_metric(metric)
-    if measured.k is None:
+    if measured.k is None and not isinstance(measured, RatingMetric):
         raise ConfigError(f"metric: expected a cut-off, such as {metric}@10, got {metric!r}.")
-    label = measured.label(measured.k)
     about = {
         "model": f"{entry.qualified_name} {entry.version}".strip(),
         "metric": metric,
@@ -149,12 +150,12 @@ def tune(
     def run() -> None:
         trial, values = memory.ask()
         started = time.perf_counter()
-        monitor = _Pruner(trial, label, measure) if prune else None
+        monitor = _Pruner(trial, measure) if prune else None
         try:
             evaluation = measure(create(model, **{**fixed, **values}).fit(parts.train, monitor=monitor))
-            value = evaluation.values[label]
+            [value] = evaluation.values.values()
             if math.isnan(value):
-                raise DataError(f"metric: {label} is undefined for every user of the validation part.")
+                raise DataError(f"metric: {metric} is undefined for every user of the validation part.")
         except _PrunedError:
             memory.tell(trial, "pruned", seconds=time.perf_counter() - started)
         except RecsysError as fault:
@@ -189,15 +190,15 @@ class _PrunedError(Exception):
 class _Pruner:
     """A monitor that measures a model in training now and then, and ends it when it lags behind."""
 
-    def __init__(self, trial: optuna.Trial, label: str, measure: Callable[[RankingModel], Evaluation]) -> None:
+    def __init__(self, trial: optuna.Trial, measure: Callable[[RankingModel], Evaluation]) -> None:
         self._trial = trial
-        self._label = label
         self._measure = measure
 
     def __call__(self, done: int, total: int, model: Callable[[], FittedModel]) -> None:
         if done < _FIRST_LOOK or done >= total or done & (done - 1):
             return
-        self._trial.report(self._measure(model()).values[self._label], done)
+        [value] = self._measure(model()).values.values()
+        self._trial.report(value, done)
         if self._trial.should_prune():
             raise _PrunedError
 

@@ -30,6 +30,15 @@ def test_tune_writes_settings_that_other_commands_take(recsys, data: tuple[str, 
     recsys("fit", "--config", folder / "best.toml", "-o", tmp_path / "bundle")
 
 
+def test_a_model_of_ratings_is_tuned_for_their_error(recsys, data: tuple[str, ...], tmp_path: Path) -> None:
+    command = ("tune", "explicit_mf", *data, "--split", "random", "--metric", "rmse", "--trials", "2")
+    report = recsys(*command, "-o", tmp_path / "tuned", "--json").json
+    assert report["metric"] == "rmse"
+    assert report["best"]["value"] == min(trial["value"] for trial in report["trials"])
+    measured = recsys("evaluate", "--config", tmp_path / "tuned" / "best.toml", "--json").json
+    assert list(measured["values"]) == ["rmse"]
+
+
 def test_tune_goes_on_and_shows_the_best(recsys, data: tuple[str, ...], tmp_path: Path) -> None:
     command = ("tune", "ease", *data, "-o", tmp_path / "tuned", "--trials")
     first = recsys(*command, "3")

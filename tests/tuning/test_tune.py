@@ -63,6 +63,16 @@ def test_a_metric_may_be_one_to_minimize() -> None:
     assert result.best.std_error is None
 
 
+def test_a_metric_of_ratings_has_no_cut_off() -> None:
+    result = tuned("explicit_mf", metric="rmse", n_trials=3, settings={"n_factors": 2})
+    assert not result.higher_is_better
+    values = [trial.value for trial in result.trials if trial.state == "complete"]
+    assert result.best.value == min(values)
+    parts = VALIDATION(TRAIN)
+    model = create("explicit_mf", **result.best_settings).fit(parts.train)
+    assert evaluate(model, parts, metrics="rmse").values["rmse"] == result.best.value
+
+
 def test_the_seed_makes_the_draws() -> None:
     assert told(tuned().trials) == told(tuned().trials)
     assert told(tuned().trials)[1:] != told(tuned(random_state=1).trials)[1:]

@@ -68,7 +68,8 @@ def tune(
     from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.run_file import run_file
     from recsys_core.cli.sources import load_interactions, make_split
-    from recsys_core.metrics import split_name
+    from recsys_core.metrics import RatingMetric, split_name
+    from recsys_core.registry.evaluation import find_metric
     from recsys_core.tuning import Trial, write_report
     from recsys_core.tuning import tune as search
 
@@ -80,7 +81,7 @@ def tune(
     request = run.model()
     validation, space = run.validation, run.tune.searches()
     leading = run.evaluate.metrics[0] if run.evaluate.metrics else "ndcg"
-    if split_name(leading)[1] is None:
+    if split_name(leading)[1] is None and not isinstance(find_metric(leading), RatingMetric):
         leading = f"{leading}@{run.evaluate.k[0]}"
     target = Path("runs") / f"{request.name.rpartition(':')[2]}-tuning" if output is None else output
     interactions = load_interactions(out, run.data)
