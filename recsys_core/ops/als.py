@@ -156,7 +156,7 @@ def als(
     ShapeError
         `initial` does not fit.
     ConfigError
-        A setting is out of range, or not to be had on `device`.
+        A setting is out of range or not to be had on `device`, or `validate` returns no finite number.
     DeviceError
         `device` cannot be used.
 
@@ -253,12 +253,13 @@ class _BestSoFar:
         self.iteration = 0
 
     def __call__(self, iteration: int, loss: float) -> bool:
-        value = self.validate(*self.factors)
         stop = self.callback is not None and bool(self.callback(iteration, loss))
-        if value is None:
+        judged = self.validate(*self.factors)
+        if judged is None:
             return stop
-        if iteration == 0 or value > self.value:
-            self.value, self.iteration = float(value), iteration
+        value = _validate.number(judged, "what validate returns")
+        if value > self.value:
+            self.value, self.iteration = value, iteration
             self.best = (self.factors[0].copy(), self.factors[1].copy())
         return stop or iteration - self.iteration >= self.patience
 

@@ -170,6 +170,12 @@ def test_validation_stops_and_gives_back_the_best(n_factors):
         assert np.array_equal(ours, watched)
 
 
+@pytest.mark.parametrize("judged", [np.nan, "good"])
+def test_what_a_validation_returns_must_be_a_number(judged):
+    with pytest.raises(ConfigError, match="what validate returns must be"):
+        ops.als(long_tailed(60, 45, 400), 4, validate=lambda X, Y: judged, **SETTINGS)
+
+
 def test_factors_that_vanish_are_warned_of():
     with pytest.warns(UserWarning, match=r"next to zero .* regularization=50 outweighs the data; lower it"):
         ops.als(long_tailed(60, 45, 400), 4, regularization=50.0)

@@ -69,6 +69,19 @@ def test_fold_in_gives_training_users_their_vectors(n_factors):
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize(("alpha", "regularization"), [(1.0, 20.0), (40.0, 0.1)])
+def test_a_history_of_200_items_is_solved_to_a_hundred_thousandth(alpha, regularization):
+    factors = 0.1 * np.random.default_rng(0).standard_normal((1682, 128), dtype=np.float32)
+    items = np.random.default_rng(1).choice(1682, 200, replace=False)
+    history = sp.csr_matrix((np.ones(200, np.float32), items, [0, 200]), shape=(1, 1682))
+    got = ops.fold_in(history, factors, alpha=alpha, regularization=regularization)
+    every, had = factors.astype(np.float64), factors[items].astype(np.float64)
+    system = every.T @ every + regularization * np.eye(128) + alpha * had.T @ had
+    expected = np.linalg.solve(system, (1 + alpha) * had.sum(axis=0))
+    np.testing.assert_allclose(got[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("n_factors", [1, 17, 64])
 def test_each_row_may_have_a_ridge_of_its_own(n_factors):
     histories = sp.vstack([long_tailed(40, 300, 1500), sp.csr_matrix(np.ones((1, 300), np.float32))], format="csr")
