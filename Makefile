@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.cu*')
 CXX_FILES = $(shell find csrc -name '*.[ch]pp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 PACKAGES := recsys_core plugins/recsys_classic plugins/recsys_datasets plugins/recsys_neural
+PYTEST := $(BIN)/python -m pytest
+# Processes that share the Python tests.
+WORKERS ?= auto
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help quickstart test test-fast test-cpp test-sanitize test-cuda lint lint-cuda format bench wheel wheel-cuda clean
+.PHONY: help quickstart test test-fast test-slow test-cpp test-sanitize test-cuda lint lint-cuda format bench wheel wheel-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +31,14 @@ $(VENV)/dev.stamp: $(VENV)/install.stamp
 quickstart: $(VENV)/install.stamp ## train, compare, export and recommend on MovieLens-100K
 	$(BIN)/recsys quickstart
 
-test: $(VENV)/dev.stamp test-cpp test-cuda ## every test: C++, Python, doctests, documentation
-	$(BIN)/python -m pytest --doctest-modules $(PACKAGES)
-	$(BIN)/python -m pytest tests
+test: $(VENV)/dev.stamp test-cpp test-cuda test-fast ## C++, Python, doctests, documentation: all but what is slow
+	$(PYTEST) --doctest-modules $(PACKAGES)
 
-test-fast: $(VENV)/dev.stamp ## the Python tests that take seconds
-	$(BIN)/python -m pytest -m 'not slow' tests
+test-fast: $(VENV)/dev.stamp ## the Python tests alone, but the slow ones
+	$(PYTEST) -n $(WORKERS) -m 'not slow' tests
+
+test-slow: $(VENV)/dev.stamp ## the rest: builds a wheel, makes environments, trains every model to be good
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m slow tests
 
 test-cpp: $(VENV)/dev.stamp ## the tests of the core without Python
 	$(BIN)/cmake -S . -B build/tests -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
@@ -52,7 +57,7 @@ test-cuda: $(VENV)/dev.stamp ## the CUDA module's Python tests, over an emulatio
 	    -DRECSYS_CUDA=EMULATED -DRECSYS_BUILD_CORE=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	    -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
 	$(BIN)/cmake --build build/emulated
-	RECSYS_CUDA_EMULATED=build/emulated $(BIN)/python -m pytest -m gpu tests/ops
+	RECSYS_CUDA_EMULATED=build/emulated $(PYTEST) -m gpu tests/ops
 
 lint: $(VENV)/dev.stamp lint-cuda ## formatting, style, types, layers; the CUDA code, where nvcc is
 	$(BIN)/ruff check .

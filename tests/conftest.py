@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-# The references are small products: BLAS threads that wait for each other make them a hundred times slower.
+# Small products: threads of BLAS and of torch that wait for each other, and for other workers, make them far slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import numpy as np
