@@ -7,6 +7,7 @@ from recsys_core.registry import MetricSpec, RecommenderSpec, RerankerSpec, hook
 _KNOWN_USERS = frozenset({"known-users"})
 _HISTORIES = frozenset({"known-users", "histories", "similar-items"})
 _UPDATABLE = frozenset({"partial-fit"})
+_FEATURES = frozenset({"item-features", "user-features"})
 
 
 @hookimpl
@@ -46,7 +47,7 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             "recsys_classic.als:Als",
             "recsys_classic.als:AlsConfig",
             "Matrix factorization of implicit feedback (Hu et al. 2008).",
-            _HISTORIES | _UPDATABLE | {"item-features", "user-features"},
+            _HISTORIES | _UPDATABLE | _FEATURES,
         ),
         RecommenderSpec(
             "explicit_mf",
@@ -60,21 +61,21 @@ def recsys_recommenders() -> list[RecommenderSpec]:
             "recsys_classic.bpr:Bpr",
             "recsys_classic.bpr:BprConfig",
             "Matrix factorization trained on pairs (Rendle et al. 2009).",
-            _KNOWN_USERS | _UPDATABLE | {"similar-items"},
+            _KNOWN_USERS | _UPDATABLE | _FEATURES | {"similar-items"},
         ),
         RecommenderSpec(
             "warp",
             "recsys_classic.warp:Warp",
             "recsys_classic.warp:WarpConfig",
             "Matrix factorization for the top of the list (Weston et al. 2011).",
-            _KNOWN_USERS | _UPDATABLE | {"similar-items"},
+            _KNOWN_USERS | _UPDATABLE | _FEATURES | {"similar-items"},
         ),
         RecommenderSpec(
             "logistic_mf",
             "recsys_classic.logistic_mf:LogisticMf",
             "recsys_classic.logistic_mf:LogisticMfConfig",
             "Matrix factorization of the probability to have an item (Johnson 2014).",
-            _KNOWN_USERS | _UPDATABLE | {"similar-items"},
+            _KNOWN_USERS | _UPDATABLE | _FEATURES | {"similar-items"},
         ),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, cast
 
 import numpy as np
@@ -10,12 +11,13 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from recsys_classic.bases import FactorRecommender
+from recsys_classic.side_features import FeatureMeans, check_n_features
 from recsys_core import Config, DotForm, Interactions
 from recsys_core.data import FeatureEncoder
 from recsys_core.errors import DataError
 from recsys_core.models import Progress, SearchRange, Update
 from recsys_core.ops import SgdFactors, SgdOptions
-from recsys_core.types import CSR, FloatArray
+from recsys_core.types import CSR, FloatArray, Index32Array
 
 __all__ = ["SgdConfig", "SgdRecommender"]
 
@@ -83,8 +85,13 @@ class SgdRecommender(FactorRecommender):
     ``partial_fit`` goes on from the vectors as they are, those of new users and items being random, over *all*
     interactions for a twentieth of the epochs (warp: a fortieth), at the full rate. Items must be drawn for all users
     alike: after steps over the new interactions alone, what is new would be scored too high for everybody. So an update
-    costs as small a part of a fit, and all vectors move. It is refused with features, whose vectors a fitted model does
-    not keep.
+    costs as small a part of a fit, and all vectors move but those of items that nobody had. It is refused with
+    ``user_features``, since a fitted model does not keep those of its users.
+
+    With ``item_features``, whose vectors a fitted model does not keep either, these are a ridge regression of the
+    items' vectors: of all ways to write them as sums of a vector of its own for each item and of those of its features,
+    the one of the least squared lengths. New items begin there; training then moves whole vectors. (Trained on, with
+    new step lengths, the features' vectors drag along all items that nobody had, and nothing draws those back.)
     """
 
     _update_share: ClassVar[int] = 20  # an update takes the n-th part of a fit's epochs
@@ -116,22 +123,29 @@ class SgdRecommender(FactorRecommender):
     def update_form(self, update: Update) -> DotForm:
         """Go on over all interactions from the vectors as they are."""
         settings = self.config
-        if settings.item_features or settings.user_features:
+        if settings.user_features:
             raise DataError(
-                "partial_fit: expected no item_features and no user_features, since a fitted model does not keep the "
-                "features' vectors; fit again on all interactions."
+                "partial_fit: expected no user_features, since a fitted model does not keep those of its users; fit "
+                "again on all interactions."
             )
-        before = cast("DotForm", update.before.form)
+        before, interactions = cast("DotForm", update.before.form), update.interactions()
         random = np.random.default_rng([settings.random_state, before.n_items])
         options = self._options(max(1, settings.n_epochs // self._update_share))
-        options["initial"] = SgdFactors(
+        start = SgdFactors(
             _grown(cast("FloatArray", before.user_factors), len(update.users), random),
             _grown(before.item_factors, len(update.items), random),
             np.pad(cast("FloatArray", before.item_bias), (0, len(update.items) - before.n_items)),
         )
-        self.item_encoder_ = None
-        self.factors_ = self._train(update.interactions(), options)
-        return _form(self.factors_)
+        self.item_encoder_, features = _features(interactions, "item", settings.item_features)
+        if features is not None:
+            check_n_features(features, settings.item_features, "item")
+            start = _placed(start, features, before.n_items)
+        options["initial"] = SgdFactors(*start)
+        factors = self._train(interactions, options)
+        if features is not None:
+            factors = _held(factors, start, had=interactions.item_index)
+        self.factors_ = factors
+        return _form(factors)
 
     def _options(self, n_epochs: int) -> SgdOptions:
         settings = self.config
@@ -189,6 +203,34 @@ def _grown(vectors: FloatArray, n_rows: int, random: np.random.Generator) -> Flo
     scale = 0.1 * np.sqrt(3.0 / vectors.shape[1])
     new = random.uniform(-scale, scale, (n_rows - len(vectors), vectors.shape[1]))
     return np.vstack([vectors, new.astype(np.float32)])
+
+
+def _placed(factors: SgdFactors, features: CSR, n_known: int) -> SgdFactors:
+    """Put new items at the sums of their features' vectors, learned from the ``n_known`` items before them."""
+    items = np.column_stack([factors.item_factors, factors.item_bias])
+    vectors = FeatureMeans(features, np.arange(n_known), ridge=1.0).vectors(items).astype(np.float32)
+    items[n_known:] = features[n_known:] @ vectors
+    return replace(
+        factors,
+        item_factors=items[:, :-1],
+        item_bias=items[:, -1],
+        item_feature_factors=vectors[:, :-1],
+        item_feature_bias=vectors[:, -1],
+    )
+
+
+def _held(factors: SgdFactors, start: SgdFactors, had: Index32Array) -> SgdFactors:
+    """The factors with the features' vectors of the start, and with its items where nobody ``had`` them.
+
+    Without features, training may draw these to compare with others.
+    """
+    cold = np.bincount(had, minlength=len(start.item_bias)) == 0
+    return replace(
+        start,
+        user_factors=factors.user_factors,
+        item_factors=np.where(cold[:, None], start.item_factors, factors.item_factors),
+        item_bias=np.where(cold, start.item_bias, factors.item_bias),
+    )
 
 
 def _features(

@@ -16,7 +16,7 @@ from recsys_core.types import CSR, FloatArray, IndexArray
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FeatureMeans", "encode_features"]
+__all__ = ["FeatureMeans", "check_n_features", "encode_features"]
 
 _MOST_FEATURES = 20_000  # their Gram matrix is dense: 3.2 GB
 
@@ -46,14 +46,19 @@ def encode_features(table: pl.DataFrame | None, columns: tuple[str, ...], what: 
             f"add it with interactions.with_features({what}_features=...)."
         )
     features = FeatureEncoder.from_table(table, columns=columns).encode(table)
+    check_n_features(features, columns, what)
+    ones = sp.csr_matrix(np.ones((features.shape[0], 1), np.float32))
+    joined: CSR = sp.hstack([features, ones], format="csr")
+    return joined
+
+
+def check_n_features(features: CSR, columns: tuple[str, ...], what: str) -> None:
+    """Refuse more features than :class:`FeatureMeans` has memory for."""
     if features.shape[1] > _MOST_FEATURES:
         raise DataError(
             f"{what}_features: expected at most {_MOST_FEATURES} values in {', '.join(columns)}, got "
             f"{features.shape[1]}; choose other columns or merge rare values."
         )
-    ones = sp.csr_matrix(np.ones((features.shape[0], 1), np.float32))
-    joined: CSR = sp.hstack([features, ones], format="csr")
-    return joined
 
 
 class FeatureMeans:
@@ -74,8 +79,8 @@ class FeatureMeans:
 
     Notes
     -----
-    The matrix is factorized once, O(n_features\ :sup:`3`).  Each :meth:`means` then costs O(nnz f) and
-    O(n_features\ :sup:`2` f), where f is the length of a vector.
+    The matrix is factorized once, O(n_features\ :sup:`3`).  Each :meth:`vectors` or :meth:`means` then costs O(nnz f)
+    and O(n_features\ :sup:`2` f), where f is the length of a vector.
     """
 
     def __init__(
@@ -89,7 +94,10 @@ class FeatureMeans:
         self._known = known
         self._factor: Any = cho_factor(gram, overwrite_a=True)
 
+    def vectors(self, factors: FloatArray) -> npt.NDArray[np.float64]:
+        """*B*, float64 (n_features, n_factors), learned from the known rows of ``factors``."""
+        return np.asarray(cho_solve(self._factor, self._learned.T @ factors[self._known].astype(np.float64)))
+
     def means(self, factors: FloatArray) -> FloatArray:
         """``F B`` for all rows, float32 (n_rows, n_factors), B being learned from the known rows of ``factors``."""
-        weights = cho_solve(self._factor, self._learned.T @ factors[self._known].astype(np.float64))
-        return np.asarray(self._features @ weights, np.float32)
+        return np.asarray(self._features @ self.vectors(factors), np.float32)

@@ -7,7 +7,7 @@ import pytest
 from recsys_classic.bpr import Bpr
 from recsys_classic.logistic_mf import LogisticMf
 from recsys_classic.warp import Warp
-from recsys_core import Interactions
+from recsys_core import Interactions, create, runtime, save_bundle
 from recsys_core.errors import ConfigError, DataError, NotFittedError
 from recsys_core.testing import block_interactions
 
@@ -81,12 +81,14 @@ def test_looking_on_sees_the_model_so_far_and_changes_nothing(ratings, kind) -> 
 
 
 @every_model
-def test_updates_stay_as_good_as_a_fit_on_everything(kind) -> None:
+@pytest.mark.parametrize("item_features", [(), ("block",)])
+def test_updates_stay_as_good_as_a_fit_on_everything(kind, item_features) -> None:
     interactions = block_interactions(200, 100, events_a_user=20.0)
+    blocks = pl.DataFrame({"item_id": range(100), "block": [f"b{item % 4}" for item in range(100)]})
     rows = np.argsort(interactions.datetime, kind="stable")
-    early, *late = (interactions.select(np.sort(part)) for part in np.array_split(rows, 6))
-    refitted = kind(n_factors=8).fit(interactions)
-    updated = kind(n_factors=8).fit(early)
+    early, *late = (interactions.select(np.sort(part)).with_features(blocks) for part in np.array_split(rows, 6))
+    refitted = kind(n_factors=8, item_features=item_features).fit(interactions.with_features(blocks))
+    updated = kind(n_factors=8, item_features=item_features).fit(early)
     before = updated.fitted
     for part in late:
         updated.partial_fit(part)
@@ -96,14 +98,14 @@ def test_updates_stay_as_good_as_a_fit_on_everything(kind) -> None:
 
 
 @every_model
-def test_an_update_is_repeatable_and_refused_with_features(two_tastes, kind) -> None:
+def test_an_update_is_repeatable_and_refused_with_user_features(two_tastes, kind) -> None:
     sales, _ = two_tastes
     new = Interactions.from_arrays([0, 999], [1, 998])
     first, second = (kind(n_factors=4, n_epochs=20).fit(unweighted(sales)).partial_fit(new) for _ in range(2))
     np.testing.assert_array_equal(first.user_factors_, second.user_factors_)
     assert first.recommend(999, k=1, filter_seen=False)["item_id"].len() == 1
-    with pytest.raises(DataError, match="partial_fit: expected no item_features"):
-        kind(n_factors=4, n_epochs=1, item_features=["genre"]).fit(sales).partial_fit(new)
+    with pytest.raises(DataError, match="partial_fit: expected no user_features"):
+        kind(n_factors=4, n_epochs=1, user_features=["group"]).fit(sales).partial_fit(new)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +136,49 @@ def test_a_new_item_is_recommended_by_its_features(two_tastes, kind) -> None:
     factors, bias = model.embed_items(goods.tail(2))
     np.testing.assert_allclose(factors, model.item_factors_[30:], rtol=1e-5)
     np.testing.assert_allclose(bias, model.item_bias_[30:], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bpr", "warp", "logistic_mf"])
+def test_items_that_are_new_to_an_update_are_recommended_by_their_features(two_tastes, name, tmp_path) -> None:
+    sales, _ = two_tastes
+    model = create(name, item_features=["genre"])
+    save_bundle(model.fit(sales), tmp_path / "shop")
+    goods = pl.DataFrame({"item_id": [40, 41], "genre": ["even", "odd"]})
+    new = Interactions.from_arrays([0, 1, 0], [2, 3, 30]).with_features(goods, cold_items=True)
+    served = runtime.load(tmp_path / "shop").update(new)
+    assert served.recommend([0, 1], k=1, allow=[40, 41])["item_id"].to_list() == [40, 41]
+    model.partial_fit(new)
+    for ours, theirs in zip(model.fitted.form.state()[0].values(), served.form.state()[0].values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    factors, bias = model.embed_items(goods)
+    cold = model.items.index_of([40, 41])
+    np.testing.assert_allclose(factors, model.item_factors_[cold], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(bias, model.item_bias_[cold], rtol=1e-5, atol=1e-6)
+
+
+def test_an_update_begins_at_the_vectors_as_they_are(two_tastes) -> None:
+    sales, _ = two_tastes
+    settings = {"n_factors": 4, "n_epochs": 20, "item_features": ["genre"]}
+    before = Bpr(**settings).fit(sales).fitted
+    # Steps too small to be seen: known items stay, and a new one lies where the vectors of its genre do.
+    goods = pl.DataFrame({"item_id": [40], "genre": ["odd"]})
+    new = Interactions.from_arrays([0], [2]).with_features(goods, cold_items=True)
+    after = Bpr(**settings, learning_rate=1e-12).adopt(before).partial_fit(new)
+    np.testing.assert_allclose(after.item_factors_[:32], before.form.item_factors, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after.item_bias_[:32], before.form.item_bias, rtol=1e-5, atol=1e-6)
+    odd = before.form.item_factors[1::2]
+    np.testing.assert_allclose(after.item_factors_[32], odd.sum(axis=0) / (len(odd) + 1), rtol=1e-4, atol=1e-6)
+
+
+@every_model
+def test_items_that_nobody_had_are_held_by_updates(two_tastes, kind) -> None:
+    sales, _ = two_tastes
+    model = kind(n_factors=4, n_epochs=40, item_features=["genre"], popularity_power=0.0).fit(sales)
+    before = model.fitted.form
+    after = model.partial_fit(Interactions.from_arrays([0, 7], [2, 30])).form
+    assert not np.allclose(after.item_factors[:31], before.item_factors[:31])
+    np.testing.assert_array_equal(after.item_factors[31], before.item_factors[31])
+    assert after.item_bias[31] == before.item_bias[31]
 
 
 def test_features_must_be_there(ratings, two_tastes) -> None:
