@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from recsys_core.data import Split
     from recsys_core.models import Recommender
 
-__all__ = ["Trial", "leading_metric", "measure", "metric_rows", "paired_text", "run_trials", "trial_rows"]
+__all__ = [
+    "Trial",
+    "leading_metric",
+    "measure",
+    "metric_rows",
+    "paired_text",
+    "predicted_note",
+    "run_trials",
+    "trial_rows",
+]
 
 _SHOWN_COLUMNS = 5
 
@@ -108,6 +117,15 @@ def leading_metric(evaluation: metrics.Evaluation) -> str:
             f"got {', '.join(evaluation.values)}."
         )
     return names[0]
+
+
+def predicted_note(evaluation: metrics.Evaluation) -> str:
+    """What the values of metrics of ratings are of, and what they are to be compared with."""
+    return (
+        f"Scores were taken for predicted ratings of {evaluation.n_predicted:,} of the relevant items. "
+        f"To predict their mean has an rmse of {evaluation.predicted_deviation:.4f}; a model far above it predicts no "
+        "ratings."
+    )
 
 
 def metric_rows(evaluation: metrics.Evaluation, confidence: float) -> list[dict[str, Any]]:

@@ -51,6 +51,9 @@ class Evaluation:
     n_predicted
         Those of them whose scores a metric of ratings measured: of a known item, and where the model has something to
         say.  0 if there is no such metric.
+    predicted_deviation
+        Standard deviation of their ratings, which is the RMSE of always predicting their mean: a model far above it
+        predicts no ratings.  NaN if there are none.
     n_history_unknown
         Events of the histories that were not told to the model since it does not know the item.
     seconds
@@ -73,6 +76,7 @@ class Evaluation:
     test_digest: str = ""
     n_relevant_trained_on: int = 0
     n_predicted: int = 0
+    predicted_deviation: float = math.nan
 
     def user_values(self, name: str) -> npt.NDArray[np.float64]:
         """Values of a list metric for the users for whom it is defined, float64.
@@ -164,6 +168,7 @@ class Evaluation:
             "n_relevant_filtered": self.n_relevant_filtered,
             "n_relevant_trained_on": self.n_relevant_trained_on,
             "n_predicted": self.n_predicted,
+            "predicted_deviation": self.predicted_deviation if self.n_predicted else None,
             "n_history_unknown": self.n_history_unknown,
             "seconds": self.seconds,
         }
@@ -182,7 +187,10 @@ class Evaluation:
         if self.n_relevant_trained_on:
             lines.append(f"  the model was fitted on {self.n_relevant_trained_on} of them: fit it on split.train")
         if self.n_predicted:
-            lines.append(f"  ratings predicted for {self.n_predicted} of them")
+            lines.append(
+                f"  ratings predicted for {self.n_predicted} of them; to predict their mean has an rmse of "
+                f"{self.predicted_deviation:.4f}"
+            )
         if self.n_history_unknown:
             lines.append(f"  {self.n_history_unknown} history events dropped: items unknown to the model")
         width = max((len(name) for name in self.values), default=0)

@@ -184,6 +184,7 @@ def evaluate(
         test_digest=_digest(split.test),
         n_relevant_trained_on=queries.n_trained_on,
         n_predicted=len(predicted),
+        predicted_deviation=float(actual.std(dtype=np.float64)) if len(actual) else float("nan"),
     )
 
 

@@ -317,6 +317,7 @@ def test_ratings_are_measured(recsys, data: tuple[str, ...]) -> None:
     assert 0 < report["values"]["mae"] <= report["values"]["rmse"] < 4
     told = recsys("evaluate", "explicit_mf", *data, *options).stderr
     assert f"Scores were taken for predicted ratings of {report['n_predicted']:,} of the relevant items." in told
+    assert f"mean has an rmse of {report['predicted_deviation']:.4f}" in told
     compared = recsys(
         "compare", "explicit_mf", "flat", *data, *options, "--set", "models.flat.name=explicit_mf",
         "--set", "models.flat.regularization=1000", "--json",

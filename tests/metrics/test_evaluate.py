@@ -198,10 +198,12 @@ def test_predicted_ratings():
     # a: 0 for 1; d: 3 for 5; b: 1 + 1 for 4; nothing is said of e, and z is unknown.
     assert dict(result.values) == pytest.approx({"rmse": np.sqrt((1 + 4 + 4) / 3), "mae": 5 / 3})
     assert result.n_predicted == 3
-    assert "ratings predicted for 3 of them" in str(result)
+    assert result.predicted_deviation == pytest.approx(np.std([1, 5, 4]))
+    assert "ratings predicted for 3 of them; to predict their mean has an rmse of 1.6997" in str(result)
     assert result.higher_is_better == {"rmse": False, "mae": False}
     assert result.per_user.columns == ["user_id"]
     assert not rates.calls, "nothing is ranked"
+    assert evaluate(rates, split, metrics="recall").to_dict()["predicted_deviation"] is None
     both = evaluate(rates, split, k=2, metrics=["rmse", "recall"])
     assert both.values["rmse"] == result.values["rmse"]
     assert both.per_user.columns == ["user_id", "recall@2"]

@@ -53,7 +53,7 @@ def compare(
     For example: `recsys compare popularity als ease --dataset ml-100k --set models.als.n_factors=128`
     """
     from recsys_core import metrics
-    from recsys_core.cli.experiment import leading_metric, paired_text, run_trials, trial_rows
+    from recsys_core.cli.experiment import leading_metric, paired_text, predicted_note, run_trials, trial_rows
     from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions, make_split
 
@@ -85,6 +85,6 @@ def compare(
         caption=f"{best.n_users:,} users, {best.n_relevant:,} relevant items; best first by {leading}",
     )
     if best.n_predicted:
-        out.note(f"Scores were taken for predicted ratings of {best.n_predicted:,} of the relevant items.")
+        out.note(predicted_note(best))
     if paired is not None:
         out.paragraph(paired_text(paired, leading))

@@ -156,7 +156,7 @@ def _by_groups(
 def _print(
     out: Output, evaluation: Evaluation, groups: list[GroupComparison], confidence: float, about: dict[str, Any]
 ) -> None:
-    from recsys_core.cli.experiment import metric_rows
+    from recsys_core.cli.experiment import metric_rows, predicted_note
 
     rows = metric_rows(evaluation, confidence)
     by = [one.to_dict() for one in groups]
@@ -197,7 +197,7 @@ def _print(
     if evaluation.n_relevant_unknown:
         out.note(f"{evaluation.n_relevant_unknown:,} relevant items are unknown to the model and count as misses.")
     if evaluation.n_predicted:
-        out.note(f"Scores were taken for predicted ratings of {evaluation.n_predicted:,} of the relevant items.")
+        out.note(predicted_note(evaluation))
     if evaluation.n_relevant_filtered:
         out.note(
             f"{evaluation.n_relevant_filtered:,} relevant items were left out of the lists, since the user had them "
