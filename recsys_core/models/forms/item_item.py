@@ -27,7 +27,8 @@ HELD_ENTRIES = 1 << 20
 class ItemItemForm(FittedArrays):
     """Scores are a history times an item-to-item matrix.
 
-    After an empty history all items would score 0.  It says nothing, and gets nothing.
+    After an empty history all items would score 0.  It says nothing, and gets nothing.  After any other, items that
+    nothing in it relates to score 0, in the order of their positions.
 
     Parameters
     ----------
