@@ -16,6 +16,7 @@ from recsys_core.data.id_map import factorize
 from recsys_core.data.interactions import Interactions
 from recsys_core.data.table import CheckedTable, check_table
 from recsys_core.data.times import as_micros
+from recsys_core.data.validation import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,11 +84,11 @@ class AuditReport:
         return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings], "ok": self.ok}
 
     def __str__(self) -> str:
-        lines = [f"{self.n_events:,} events"]
+        lines = [counted(self.n_events, "event", "events")]
         if self.n_users is not None:
-            lines[0] += f", {self.n_users:,} users"
+            lines[0] += ", " + counted(self.n_users, "user", "users")
         if self.n_items is not None:
-            lines[0] += f", {self.n_items:,} items"
+            lines[0] += ", " + counted(self.n_items, "item", "items")
         if self.density is not None:
             lines[0] += f", density {self.density:.3g}"
         if self.first_time is not None:

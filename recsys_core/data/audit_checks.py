@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from recsys_core.data.validation import SHOWN_ROWS, Finding, describe_rows, first_rows
+from recsys_core.data.validation import SHOWN_ROWS, Finding, counted, describe_rows, first_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,8 @@ def check_repeats(events: Events) -> list[Finding]:
         return []
     count = int(repeated.sum())
     rows = tuple(np.sort(events.cell_order[repeated])[:SHOWN_ROWS].tolist())
-    message = f"user_id, item_id: {count} events repeat a pair that an earlier row has, at {describe_rows(rows, count)}"
+    told = counted(count, "event repeats", "events repeat")
+    message = f"user_id, item_id: {told} a pair that an earlier row has, at {describe_rows(rows, count)}"
     remedy = 'to_csr adds their weights up; aggregate="last", "max", "count" or "binary" does otherwise'
     findings = [Finding("repeated-pairs", "info", message, remedy, count, rows)]
     if events.datetimes is None:
@@ -74,7 +75,8 @@ def check_repeats(events: Events) -> list[Finding]:
     equal = ~pl.DataFrame(columns).select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
     if equal.any():
         rows, count = first_rows(equal), int(equal.sum())
-        message = f"{count} events equal an earlier row in user, item, weight and time, at {describe_rows(rows, count)}"
+        told = counted(count, "event equals", "events equal")
+        message = f"{told} an earlier row in user, item, weight and time, at {describe_rows(rows, count)}"
         remedy = "drop the duplicates if they come from loading the data twice"
         findings.append(Finding("duplicate-events", "warning", message, remedy, count, rows))
     return findings
@@ -88,7 +90,7 @@ def check_weight_values(events: Events) -> list[Finding]:
     zero = events.weights == 0
     if zero.any():
         rows, count = first_rows(zero), int(zero.sum())
-        message = f"weight: {count} weights are 0, at {describe_rows(rows, count)}"
+        message = f"weight: {counted(count, 'is', 'are')} 0, at {describe_rows(rows, count)}"
         remedy = "a weight of 0 is still an interaction; drop these rows if it means that there was none"
         findings.append(Finding("zero-weights", "warning", message, remedy, count, rows))
     median, largest = float(np.median(events.weights)), float(events.weights.max())
@@ -106,13 +108,13 @@ def check_times(events: Events) -> list[Finding]:
     future = events.datetimes > events.now
     if future.any():
         rows, count = first_rows(future), int(future.sum())
-        message = f"datetime: {count} times are in the future, at {describe_rows(rows, count)}"
+        message = f"datetime: {counted(count, 'is', 'are')} in the future, at {describe_rows(rows, count)}"
         remedy = "check the time unit and the clock that they come from"
         findings.append(Finding("future-times", "warning", message, remedy, count, rows))
     epoch = events.datetimes == 0
     if epoch.any():
         rows, count = first_rows(epoch), int(epoch.sum())
-        message = f"datetime: {count} times are 1970-01-01 00:00:00, at {describe_rows(rows, count)}"
+        message = f"datetime: {counted(count, 'is', 'are')} 1970-01-01 00:00:00, at {describe_rows(rows, count)}"
         findings.append(Finding("epoch-times", "warning", message, "such a time often stands for none", count, rows))
     return findings
 
@@ -131,7 +133,7 @@ def check_time_ties(events: Events) -> list[Finding]:
     count = int(tied.sum())
     if count * 10 < max(1, int(several.sum())):
         return []
-    message = f"datetime: {count} of {int(several.sum())} users with several events have them all at one time"
+    message = f"datetime: {count:,} of {several.sum():,} users with several events had them all at one time"
     remedy = "their order is that of the rows; do not trust sequence models or time splits on them"
     return [Finding("tied-times", "warning", message, remedy, count)]
 
@@ -145,7 +147,8 @@ def check_bursts(events: Events) -> list[Finding]:
     users = np.unique(busy["user"].to_numpy())
     if not len(users):
         return []
-    message = f"{len(users)} users have more than {BURST} events in one second, such as {_ids(events.users, users)}"
+    told = counted(len(users), "user has", "users have")
+    message = f"{told} more than {BURST} events in one second, such as {_ids(events.users, users)}"
     remedy = "they may be bots or imports; look at them, and drop them if so"
     return [Finding("bursts", "warning", message, remedy, len(users))]
 
@@ -160,7 +163,8 @@ def check_heavy_users(events: Events) -> list[Finding]:
     users = np.flatnonzero(per_user * 2 > n_items)
     if not len(users):
         return []
-    message = f"{len(users)} users interacted with over half of the items, such as {_ids(events.users, users)}"
+    told = counted(len(users), "user", "users")
+    message = f"{told} interacted with over half of the items, such as {_ids(events.users, users)}"
     remedy = "they may be bots or test accounts; they link every item with every other"
     return [Finding("heavy-users", "warning", message, remedy, len(users))]
 
@@ -171,7 +175,7 @@ def check_cold(events: Events) -> list[Finding]:
     for what, ids, index in (("user", events.users, events.user_index), ("item", events.items, events.item_index)):
         count = int((np.bincount(index, minlength=len(ids)) == 1).sum())
         if count:
-            message = f"{count} of {len(ids)} {what}s ({count / len(ids):.1%}) have a single event"
+            message = f"{count:,} of {counted(len(ids), what, f'{what}s')} ({count / len(ids):.1%}) with a single event"
             findings.append(Finding(f"cold-{what}s", "info", message, "filter_min drops them", count))
     return findings
 
@@ -195,7 +199,8 @@ def check_spelling(events: Events) -> list[Finding]:
         count = int(same.sum())
         if count:
             examples = ", ".join(repr(value) for value in ids.filter(same).head(SHOWN_ROWS))
-            message = f"{what}_id: {count} ids differ from another only in case or blanks, such as {examples}"
+            told = counted(count, "id differs", "ids differ")
+            message = f"{what}_id: {told} from another only in case or blanks, such as {examples}"
             remedy = "strip and fold them if they mean the same"
             findings.append(Finding("similar-ids", "warning", message, remedy, count))
     return findings

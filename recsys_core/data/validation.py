@@ -103,6 +103,11 @@ def describe_rows(rows: Sequence[int], count: int, values: Sequence[Any] | None 
     return ("row " if count == 1 else "rows ") + ", ".join(parts) + more
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """Word a number of things: ``1 event repeats`` and ``1,200 events repeat``."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def check_not_empty(n_rows: int) -> list[Finding]:
     """Check that there is at least one row."""
     if n_rows:

@@ -207,7 +207,7 @@ def test_findings_come_with_errors_first_and_all_is_json():
     assert content["item_features_missing"] == {"x": 0.0}
     assert len(report.of("error")) == 1
     text = str(report)
-    assert text.startswith("2 events, 1 users, 1 items, density 1\n")
+    assert text.startswith("2 events, 1 user, 1 item, density 1\n")
     assert "error: weight: expected a weight of at least 0" in text
 
 
@@ -242,3 +242,13 @@ def test_cells_that_are_no_numbers_are_named_and_the_others_checked_too():
 def test_negative_weights_are_reported_beside_infinite_ones():
     table = pl.DataFrame({"user_id": [1, 2], "item_id": [1, 2], "weight": [-1.0, float("inf")]})
     assert {"negative-weights", "finite-weights"} <= {finding.check for finding in audit(table).findings}
+
+
+def test_one_of_a_kind_is_told_in_the_singular():
+    columns = {"user_id": ["a", "a"], "item_id": [1, 1], "weight": [0.0, 2.0], "datetime": ["2024-01-01", "2025-01-01"]}
+    found = checks(audit(pl.DataFrame(columns), now=NOW))
+    told = {check: finding.message for check, finding in found.items()}
+    assert told["repeated-pairs"] == "user_id, item_id: 1 event repeats a pair that an earlier row has, at row 1"
+    assert told["zero-weights"] == "weight: 1 is 0, at row 0"
+    assert told["future-times"] == "datetime: 1 is in the future, at row 1"
+    assert str(audit(pl.DataFrame({"user_id": ["a"], "item_id": [1]}))).startswith("1 event, 1 user, 1 item,")
