@@ -162,11 +162,8 @@ class Study:
         if written is None:
             self._study.set_user_attr("about", about)
         elif written != about:
-            differing = [key for key in about if written.get(key) != about[key]]
-            key = differing[0]
             raise ConfigError(
-                f"study: {str(path)!r} is of another tuning: its {key} was {written.get(key)!r}, now it is "
-                f"{about[key]!r}; choose another file."
+                f"study: {str(path)!r} is of another tuning: {_difference(written, about)}; choose another file."
             )
 
     def _resume(self) -> None:
@@ -219,3 +216,15 @@ def _last_value(trial: optuna.trial.FrozenTrial) -> float | None:
     if trial.state.name == "COMPLETE":
         return float(trial.values[0])
     return float(trial.intermediate_values[max(trial.intermediate_values)])
+
+
+def _difference(written: dict[str, Any], about: dict[str, Any]) -> str:
+    """The first thing in which two descriptions of a tuning differ, in words."""
+    name = next(key for key in [*about, *written] if written.get(key) != about.get(key))
+    before, now = written.get(name), about.get(name)
+    if name == "data":  # digests say nothing to a reader
+        return "its data was other data"
+    if isinstance(before, dict) and isinstance(now, dict):
+        key = next(key for key in [*now, *before] if before.get(key) != now.get(key))
+        return f"its {name} was {before.get(key, 'without')} for {key}, now it is {now.get(key, 'without')}"
+    return f"its {name} was {before!r}, now it is {now!r}"

@@ -122,8 +122,9 @@ def test_more_trials_are_added_to_a_study(tmp_path: Path) -> None:
 )
 def test_the_file_of_another_study_is_refused(tmp_path: Path, changed: dict[str, Any], what: str) -> None:
     tuned(study=tmp_path / "study.db", n_trials=1)
-    with pytest.raises(ConfigError, match=f"of another tuning: its {what} was"):
+    with pytest.raises(ConfigError, match=f"of another tuning: its {what} was .*; choose another file") as caught:
         tuned(study=tmp_path / "study.db", n_trials=1, **changed)
+    assert len(str(caught.value).rpartition("another tuning")[2]) < 200, "what is alike is left out"
 
 
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
