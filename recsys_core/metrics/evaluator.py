@@ -97,8 +97,9 @@ def evaluate(
     DTypeError
         If ``split`` is something else, such as interactions.
     DataError
-        If the model knows no test user, has been fitted on all of the test part, returns an item twice or one that
-        does not exist, or cannot score pairs for a metric of ratings, or if a metric gives an infinite value.
+        If the model knows no test user, or cannot answer the histories of held-out ones, has been fitted on all of the
+        test part, returns an item twice or one that does not exist, or cannot score pairs for a metric of ratings, or
+        if a metric gives an infinite value.
     ShapeError
         If the model or a metric returns an array of another shape than agreed.
 
@@ -146,6 +147,7 @@ def evaluate(
             f"split.test: expected at least one user that the model knows or that split.history tells about, got "
             f"{queries.n_skipped} users and none such; train on split.train, or evaluate a split with a history"
         )
+    _check_answers_histories(model, queries)
     n_relevant_unknown = int(np.count_nonzero(queries.relevant.indices >= len(model.items)))
     _check_not_trained_on(queries, len(queries.relevant.indices) - n_relevant_unknown)
     catalog = Catalog(model.items, split.train)
@@ -221,6 +223,16 @@ def _plan(
             if replace(known.metric, k=None) != replace(made, k=None):
                 raise ConfigError(f"metrics: two different metrics are called {measure.label!r}; rename one")
     return list(plan.values())
+
+
+def _check_answers_histories(model: RankingModel, queries: Queries) -> None:
+    """Refuse a hold-out of users where the model's form, if it has one, answers only for users of training."""
+    if getattr(getattr(model, "form", None), "accepts_histories", True) or (queries.user_index >= 0).all():
+        return
+    raise DataError(
+        f"split: expected one that holds out no users, since {_model_name(model)} answers only for users it was "
+        "trained on; split at random, by time or the last events off."
+    )
 
 
 def _check_not_trained_on(queries: Queries, n_known: int) -> None:

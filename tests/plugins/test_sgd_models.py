@@ -7,7 +7,8 @@ import pytest
 from recsys_classic.bpr import Bpr
 from recsys_classic.logistic_mf import LogisticMf
 from recsys_classic.warp import Warp
-from recsys_core import Interactions, create, runtime, save_bundle
+from recsys_core import Interactions, create, evaluate, runtime, save_bundle
+from recsys_core.data import split_users
 from recsys_core.errors import ConfigError, DataError, NotFittedError
 from recsys_core.testing import block_interactions
 
@@ -61,6 +62,11 @@ def test_strangers_are_refused(ratings, kind) -> None:
     model = kind(n_factors=2, n_epochs=1).fit(ratings)
     with pytest.raises(DataError, match="answers only for users it was trained on"):
         model.recommend(histories=[0])
+    split = split_users(ratings, test_fraction=0.3)
+    with pytest.raises(
+        DataError, match=r"split: expected one that holds out no users, since .* answers only for"
+    ):
+        evaluate(kind(n_factors=2, n_epochs=1).fit(split.train), split)
 
 
 @every_model
