@@ -63,9 +63,7 @@ def test_strangers_are_refused(ratings, kind) -> None:
     with pytest.raises(DataError, match="answers only for users it was trained on"):
         model.recommend(histories=[0])
     split = split_users(ratings, test_fraction=0.3)
-    with pytest.raises(
-        DataError, match=r"split: expected one that holds out no users, since .* answers only for"
-    ):
+    with pytest.raises(DataError, match=r"split: expected one that holds out no users, since .* answers only for"):
         evaluate(kind(n_factors=2, n_epochs=1).fit(split.train), split)
 
 
