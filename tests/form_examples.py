@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import scipy.sparse as sp
 
+from recsys_core.data import FeaturePreparation
 from recsys_core.export.graph import GraphBuilder
 from recsys_core.models import (
     DotForm,
@@ -30,18 +32,35 @@ FORMS = (
     "static",
     "encoder",
     "encoder_with_users",
+    "encoder_of_the_described",
     "pair_users",
     "pair_histories",
     "two_stage_users",
     "two_stage_fold_in",
     "two_stage_item_item",
     "two_stage_standardized",
+    "two_stage_described",
 )
 MAX_LENGTH, N_CANDIDATES = 20, 30
+PEOPLE = pl.DataFrame(
+    {
+        "town": ["ulm", "ulm", "bonn", "bonn", None],
+        "age": [20.0, 40.0, None, 60.0, 30.0],
+        "about": ["tea and rum", "rum", "ale and tea", None, "tea"],
+    }
+)
 
 
-def make_encoder(max_length: int = MAX_LENGTH) -> HistoryEncoder:
-    """Item factors added up, each item counting 0.9 times the one after it: order and repeats matter."""
+def make_preparation() -> FeaturePreparation:
+    """Of a table such as ``PEOPLE``."""
+    return FeaturePreparation.from_table(PEOPLE, text_columns=["about"], n_buckets=20)
+
+
+def make_encoder(max_length: int = MAX_LENGTH, preparation: FeaturePreparation | None = None) -> HistoryEncoder:
+    """Item factors added up, each item counting 0.9 times the one after it: order and repeats matter.
+
+    With a preparation, such as :func:`make_preparation`, the table's features are added.
+    """
     graph = GraphBuilder()
     history = graph.input("history", "int64", ["batch", "length"])
     factors = graph.input("item_factors", "float32", [N_ITEMS, N_FACTORS])
@@ -58,10 +77,46 @@ def make_encoder(max_length: int = MAX_LENGTH) -> HistoryEncoder:
     decay = graph.op("Pow", graph.constant(0.9, "float32"), columns)
     weight = graph.op("Mul", decay, graph.op("Cast", valid, to=1))
     weighted = graph.op("Mul", rows, graph.op("Unsqueeze", weight, graph.constant([2])))
-    graph.output(
-        "query", graph.op("ReduceSum", weighted, graph.constant([1]), keepdims=0), "float32", ["batch", N_FACTORS]
-    )
-    return HistoryEncoder(graph.model("decayed_sum", {}).SerializeToString(), max_length)
+    query = graph.op("ReduceSum", weighted, graph.constant([1]), keepdims=0)
+    if preparation is not None:
+        query = graph.op("Add", query, _add_features(graph))
+    graph.output("query", query, "float32", ["batch", N_FACTORS])
+    return HistoryEncoder(graph.model("decayed_sum", {}).SerializeToString(), max_length, preparation)
+
+
+def nothing_told(n_rows: int) -> dict[str, np.ndarray]:
+    """What a graph that reads :func:`make_preparation` takes for people of whom no feature is known."""
+    missing = {"user_categorical": np.full((n_rows, 1), -1), "user_text": np.full((n_rows, 1), -1)}
+    return {"user_numeric": np.full((n_rows, 1), np.nan, np.float32), **missing}
+
+
+def feature_tables() -> dict[str, np.ndarray]:
+    """What the numbers, the values of categories and the n-grams of :func:`make_preparation` add to a query."""
+    rng = np.random.default_rng(6)
+    rows = {"numeric": 1, "categorical": 2, "text": 20}
+    return {name: rng.normal(size=(n, N_FACTORS)).astype(np.float32) for name, n in rows.items()}
+
+
+def described(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """What the features of :func:`make_encoder` add to the queries, for rows of a preparation's arrays."""
+    tables = feature_tables()
+    added = np.nan_to_num(arrays["numeric"]) @ tables["numeric"]
+    for name in ("categorical", "text"):
+        added = added + np.where(arrays[name][..., None] < 0, 0, tables[name][arrays[name]]).sum(axis=1)
+    return added
+
+
+def _add_features(graph: GraphBuilder) -> str:
+    tables = feature_tables()
+    number = graph.input("user_numeric", "float32", ["batch", 1])
+    number = graph.op("Where", graph.op("IsNaN", number), graph.constant(0.0, "float32"), number)
+    added = graph.op("MatMul", number, graph.table("numeric", tables["numeric"]))
+    for name, width in (("categorical", 1), ("text", "ngrams")):
+        index = graph.input(f"user_{name}", "int64", ["batch", width])
+        rows = graph.table(name, np.vstack([np.zeros((1, N_FACTORS), np.float32), tables[name]]))
+        gathered = graph.op("Gather", rows, graph.op("Add", index, graph.constant(1)))
+        added = graph.op("Add", added, graph.op("ReduceSum", gathered, graph.constant([1]), keepdims=0))
+    return added
 
 
 def decayed_sum(history: list[int], item_factors: np.ndarray, max_length: int = MAX_LENGTH) -> np.ndarray:
@@ -126,6 +181,7 @@ def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
         "static": StaticForm(np.round(bias, 1)),
         "encoder": DotForm(items, bias, encoder=make_encoder()),
         "encoder_with_users": DotForm(items, None, users, encoder=make_encoder()),
+        "encoder_of_the_described": DotForm(items, None, users, encoder=make_encoder(preparation=make_preparation())),
         "pair_users": PairForm(items, make_scorer(), users),
         "pair_histories": PairForm(items, make_scorer(), None, make_encoder()),
         "two_stage_users": PairForm(items, make_scorer(), users, None, DotForm(items, bias, users), N_CANDIDATES),
@@ -147,6 +203,14 @@ def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
             DotForm(items, None, users, implicit),
             N_CANDIDATES,
             standardized=True,
+        ),
+        "two_stage_described": PairForm(
+            items,
+            make_scorer(),
+            None,
+            make_encoder(preparation=make_preparation()),
+            DotForm(items, None, None, encoder=make_encoder(preparation=make_preparation())),
+            N_CANDIDATES,
         ),
     }
     return forms[name]

@@ -11,6 +11,7 @@ file                   content
 ``items.parquet``      the items' features, such as titles, where there are any
 ``item_encoder.onnx``  from features to the vector of an item that is not in the catalogue, where the model learned it
 ``item_features.json`` how these features become the arrays that it takes
+``user_features.json`` how features of those who ask become the inputs of ``model.onnx`` that take them, where it does
 ``index.safetensors``  the packed item index (``ops.ItemIndex.save``), where ``with_index`` asked for it
 =====================  =====================================================================================
 """
@@ -32,9 +33,9 @@ import polars as pl
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from recsys_core.bundle.manifest import read_manifest, read_whole, verify_files, write_manifest
+from recsys_core.bundle.manifest import FORMAT_VERSION, read_manifest, read_whole, verify_files, write_manifest
 from recsys_core.bundle.publish import published_directory
-from recsys_core.data import Histories, IdMap
+from recsys_core.data import FeaturePreparation, Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, FormatError
 from recsys_core.export import ReducedEncoder, export_onnx
 from recsys_core.export.parity import TOLERANCE
@@ -50,6 +51,7 @@ USER_IDS = "user_ids.json"
 ITEM_FEATURES = "items.parquet"
 ITEM_ENCODER = "item_encoder.onnx"
 ITEM_PREPARATION = "item_features.json"
+USER_PREPARATION = "user_features.json"
 INDEX = "index.safetensors"
 _RECORDED_VERSIONS = ("numpy", "onnx", "onnxruntime", "polars")
 
@@ -157,8 +159,10 @@ def save_bundle(
         if item_encoder is not None:
             # For those who have onnxruntime alone; the runtime reads both from the state.
             (directory / ITEM_ENCODER).write_bytes(item_encoder.graph)
-            prepared = json.dumps(item_encoder.preparation.to_dict(), indent=1, ensure_ascii=False)
-            (directory / ITEM_PREPARATION).write_text(prepared + "\n", encoding="utf-8")
+            _write_preparation(directory / ITEM_PREPARATION, item_encoder.preparation)
+        user_preparation = fitted.form.user_preparation
+        if user_preparation is not None:
+            _write_preparation(directory / USER_PREPARATION, user_preparation)
         if indexed is not None:
             indexed.index.save(directory / INDEX)
         write_manifest(
@@ -175,6 +179,7 @@ def save_bundle(
                 "parity": {"max_error": parity.max_error, "tolerance": parity.tolerance},
                 "versions": {name: version(name) for name in _RECORDED_VERSIONS},
             },
+            1 if user_preparation is None else FORMAT_VERSION,
         )
     return path
 
@@ -225,6 +230,10 @@ def read_bundle(path: Path, manifest: dict[str, Any], *, verify: bool) -> Bundle
             f"{path}: cannot be read ({type(cause).__name__}: {cause}); write the bundle again."
         ) from cause
     return Bundle(fitted, manifest, path / MODEL)
+
+
+def _write_preparation(path: Path, preparation: FeaturePreparation) -> None:
+    path.write_text(json.dumps(preparation.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _map_index(fitted: FittedModel, path: Path) -> None:

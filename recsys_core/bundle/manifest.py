@@ -12,8 +12,9 @@ from recsys_core.errors import FormatError
 
 __all__ = ["FORMAT_VERSION", "MANIFEST", "file_sha256", "read_manifest", "read_whole", "verify_files", "write_manifest"]
 
-FORMAT_VERSION = 1
-"""Raised when a reader of the old format could not read the new one."""
+FORMAT_VERSION = 2
+"""Raised when a reader of the old format could not read the new one.  A bundle carries the oldest version that has all
+that it needs: 2 if its model reads features of users when it is asked, else 1."""
 MANIFEST = "manifest.json"
 _ATTEMPTS = 10
 
@@ -26,12 +27,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_manifest(directory: Path, content: dict[str, Any]) -> None:
+def write_manifest(directory: Path, content: dict[str, Any], format_version: int) -> None:
     """Write ``manifest.json`` with the format version and the hash and size of every other file."""
     files = {
         path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size} for path in sorted(directory.iterdir())
     }
-    manifest = {"format_version": FORMAT_VERSION, **content, "files": files}
+    manifest = {"format_version": format_version, **content, "files": files}
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -51,9 +52,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         version = manifest["format_version"]
     except (ValueError, KeyError, TypeError) as cause:
         raise FormatError(f"{path}: expected JSON with a format_version ({cause}); write the bundle again.") from cause
-    if version != FORMAT_VERSION:
+    if version not in range(1, FORMAT_VERSION + 1):
         raise FormatError(
-            f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; "
+            f"{path}: expected format_version 1 to {FORMAT_VERSION}, got {version!r}; "
             "read it with the recsys-core that wrote it, or write it again."
         )
     return manifest

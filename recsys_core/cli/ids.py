@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,26 +14,47 @@ if TYPE_CHECKING:
 __all__ = ["askers", "check_askers", "ids_of", "listed"]
 
 
-def check_askers(users: Sequence[str] | None, histories: Sequence[str] | None) -> None:
-    """Check that either users or histories are asked about.
+def check_askers(
+    users: Sequence[str] | None, histories: Sequence[str] | None, user_features: Path | None = None
+) -> None:
+    """Check that either users or histories are asked about, or features of users without a history.
 
     Raises
     ------
     ConfigError
-        Both or neither are given.
+        Both or neither are given, or features of known users.
     """
     from recsys_core.errors import ConfigError
 
+    if user_features is not None:
+        if users:
+            raise ConfigError(
+                "--user-features: expected --history beside it, or nothing, got --user; a known user is answered by "
+                "what training knew."
+            )
+        return
     if bool(users) == bool(histories):
         given = "both" if users else "neither"
         raise ConfigError(f"expected either --user or --history, got {given}; give one of the two.")
 
 
-def askers(users: Sequence[str] | None, histories: Sequence[str] | None, model: FittedModel) -> dict[str, Any]:
-    """The argument of ``recommend`` or ``explain`` that says who asks, by its name."""
+def askers(
+    users: Sequence[str] | None,
+    histories: Sequence[str] | None,
+    model: FittedModel,
+    user_features: Path | None = None,
+) -> dict[str, Any]:
+    """The arguments of ``recommend`` or ``explain`` that say who asks, by their names."""
     if users:
         return {"users": ids_of(users, model.users, "--user")}
-    return {"histories": [ids_of(listed(row), model.items, "--history") for row in histories or ()]}
+    asked: dict[str, Any] = {}
+    if histories:
+        asked["histories"] = [ids_of(listed(row), model.items, "--history") for row in histories]
+    if user_features is not None:
+        from recsys_core.cli.sources import read_table
+
+        asked["user_features"] = read_table(user_features)
+    return asked
 
 
 def listed(text: str) -> list[str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recsys_core.cli.output import Output
     from recsys_core.cli.run_config import DataSection, SplitSection
 
-__all__ = ["audit_source", "load_dataset", "load_interactions", "make_split"]
+__all__ = ["audit_source", "load_dataset", "load_interactions", "make_split", "read_table"]
 
 _SPLITTERS: dict[str, Any] = {
     "global_time": data.split_global_time,
@@ -43,8 +43,8 @@ def load_interactions(out: Output, section: DataSection) -> data.Interactions:
     return data.read_interactions(
         section.path,
         columns=section.columns,
-        item_features=_read_table(section.item_features),
-        user_features=_read_table(section.user_features),
+        item_features=_features(section.item_features),
+        user_features=_features(section.user_features),
         time_unit=section.time_unit,
         separator=section.separator,
     )
@@ -56,10 +56,10 @@ def audit_source(out: Output, section: DataSection) -> data.AuditReport:
         return data.audit(_load_dataset(out, section))
     assert section.path is not None
     return data.audit(
-        _read_table(section.path, section.separator),
+        read_table(section.path, section.separator),
         columns=section.columns,
-        item_features=_read_table(section.item_features),
-        user_features=_read_table(section.user_features),
+        item_features=_features(section.item_features),
+        user_features=_features(section.user_features),
         time_unit=section.time_unit,
     )
 
@@ -105,12 +105,21 @@ def _load_dataset(out: Output, section: DataSection) -> data.Interactions:
     return interactions
 
 
-def _read_table(path: str | None, separator: str | None = None) -> pl.DataFrame | None:
+def read_table(path: str | Path, separator: str | None = None) -> pl.DataFrame:
+    """Read a CSV, TSV or Parquet file.
+
+    Raises
+    ------
+    FormatError, DataError, ConfigError
+        It cannot be read, is not there, or its suffix does not say how to read it.
+    """
     import polars as pl
 
-    if path is None:
-        return None
     try:
         return scan_table(Path(path), separator=separator).collect()
     except pl.exceptions.PolarsError as cause:
-        raise FormatError(f"path: cannot read {path!r}: {cause}") from cause
+        raise FormatError(f"path: cannot read {str(path)!r}: {cause}") from cause
+
+
+def _features(path: str | None) -> pl.DataFrame | None:
+    return None if path is None else read_table(path)

@@ -126,7 +126,7 @@ class FeatureEncoder:
             raise ConfigError(f"min_count: expected an integer of at least 1, got {min_count!r}")
         frame = read_table(table, "features")
         chosen = [name for name in frame.columns if name not in _ID_COLUMNS] if columns is None else list(columns)
-        learned = [_learn(_column(frame, name), min_count) for name in chosen]
+        learned = [_learn(_column(frame, name, "features"), min_count) for name in chosen]
         found = tuple(column for column in learned if column is not None)
         if not found:
             raise DataError(
@@ -140,13 +140,15 @@ class FeatureEncoder:
         """Names of the matrix columns, in their order."""
         return tuple(name for column in self.columns for name in column.names)
 
-    def encode(self, table: Any) -> CSR:
+    def encode(self, table: Any, *, argument: str = "features") -> CSR:
         """Return the features of a table's rows.
 
         Parameters
         ----------
         table
             A data frame with the columns of the first table, in any order, and any others.
+        argument
+            What to call the table in an error.
 
         Returns
         -------
@@ -163,10 +165,10 @@ class FeatureEncoder:
         """
         import scipy.sparse as sp
 
-        frame = read_table(table, "features")
+        frame = read_table(table, argument)
         rows, places, values, offset = [], [], [], 0
         for column in self.columns:
-            row, place, value = _entries(_column(frame, column.name), column)
+            row, place, value = _entries(_column(frame, column.name, argument), column, argument)
             rows.append(row)
             places.append(place + offset)
             values.append(value)
@@ -178,7 +180,7 @@ class FeatureEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the encoder as plain values, ready for JSON."""
-        return {"columns": [asdict(column) for column in self.columns]}
+        return {"columns": [{**asdict(column), "values": list(column.values)} for column in self.columns]}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
@@ -190,37 +192,37 @@ class FeatureEncoder:
         return cls(tuple(columns))
 
 
-def _column(frame: pl.DataFrame, name: str) -> pl.Series:
+def _column(frame: pl.DataFrame, name: str, argument: str) -> pl.Series:
     if name not in frame.columns:
-        raise DataError(f"features: expected a column {name!r}, got {', '.join(map(repr, frame.columns))}")
+        raise DataError(f"{argument}: expected a column {name!r}, got {', '.join(map(repr, frame.columns))}")
     return frame[name]
 
 
 def _learn(series: pl.Series, min_count: int) -> FeatureColumn | None:
     if _is_number(series.dtype):
-        numbers = _numbers(series)
+        numbers = _numbers(series, "features")
         known = numbers[~np.isnan(numbers)]
         if not known.size or known.min() == known.max():
             return None
         return FeatureColumn(series.name, "number", float(known.mean()), float(known.std()))
-    counts = _values(series)["value"].value_counts()
+    counts = _values(series, "features")["value"].value_counts()
     kept = counts.filter(pl.col("count") >= min_count)["value"].sort().to_list()
     return FeatureColumn(series.name, "values", values=tuple(kept)) if kept else None
 
 
 def _entries(
-    series: pl.Series, column: FeatureColumn
+    series: pl.Series, column: FeatureColumn, argument: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Rows, matrix columns and values of one table column."""
     if _is_number(series.dtype) != (column.kind == "number") and series.dtype != pl.Null:
         expected = "numbers or times" if column.kind == "number" else "strings, categories, booleans or lists"
-        raise DTypeError(f"features[{series.name!r}]: expected {expected} as in the first table, got {series.dtype}")
+        raise DTypeError(f"{argument}[{series.name!r}]: expected {expected} as in the first table, got {series.dtype}")
     if column.kind == "number":
-        numbers = _numbers(series)
+        numbers = _numbers(series, argument)
         row = np.flatnonzero(~np.isnan(numbers))
         scaled = (numbers[row] - column.mean) / column.scale
         return row, np.zeros(len(row), dtype=np.int64), scaled.astype(np.float32)
-    pairs = _values(series)
+    pairs = _values(series, argument)
     place = column._index.index_of(pairs["value"])
     known = place >= 0
     return pairs["row"].to_numpy()[known], place[known], np.ones(int(known.sum()), dtype=np.float32)
@@ -230,7 +232,7 @@ def _is_number(dtype: pl.DataType) -> bool:
     return dtype.is_numeric() or (dtype.is_temporal() and dtype != pl.Duration)
 
 
-def _numbers(series: pl.Series) -> npt.NDArray[np.float64]:
+def _numbers(series: pl.Series, argument: str) -> npt.NDArray[np.float64]:
     """Float64, NaN where unknown; dates and times in days, so that what they are measured in does not matter."""
     if series.dtype == pl.Time:
         numbers = series.cast(pl.Int64).cast(pl.Float64) / (1000 * _DAY)
@@ -241,20 +243,20 @@ def _numbers(series: pl.Series) -> npt.NDArray[np.float64]:
     array = numbers.fill_null(np.nan).to_numpy()
     if np.isinf(array).any():
         raise DataError(
-            f"features[{series.name!r}]: expected finite numbers, got {array[np.isinf(array)][0]} in row "
+            f"{argument}[{series.name!r}]: expected finite numbers, got {array[np.isinf(array)][0]} in row "
             f"{np.flatnonzero(np.isinf(array))[0]}; make it null or mend it"
         )
     return array
 
 
-def _values(series: pl.Series) -> pl.DataFrame:
+def _values(series: pl.Series, argument: str) -> pl.DataFrame:
     """Each row with each of its values as a string, once: columns row (int64) and value."""
     dtype = series.dtype
     inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
     usable = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)
     if inner not in usable and not (inner is not dtype and inner.is_integer()):
         raise DTypeError(
-            f"features[{series.name!r}]: expected numbers, times, strings, booleans or lists of values, got "
+            f"{argument}[{series.name!r}]: expected numbers, times, strings, booleans or lists of values, got "
             f"{dtype}; convert the column, or leave it out with columns=[...]"
         )
     pairs = pl.DataFrame({"row": np.arange(len(series), dtype=np.int64), "value": series})

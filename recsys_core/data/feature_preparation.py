@@ -11,7 +11,7 @@ import polars as pl
 
 from recsys_core.data.feature_encoder import FeatureEncoder
 from recsys_core.data.texts import SentenceModel, hashed_ngrams
-from recsys_core.errors import DataError, FormatError
+from recsys_core.errors import DataError, DTypeError, FormatError
 from recsys_core.types import CSR, FloatArray, IndexArray
 
 __all__ = ["FeaturePreparation"]
@@ -36,6 +36,8 @@ class FeaturePreparation:
         :class:`~recsys_core.data.SentenceModel`.
     widths
         Places of each categorical column: the longest list that training saw.
+    unread
+        Columns of the first table that are not read: numbers that are the same everywhere, values of too few rows.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class FeaturePreparation:
     n_buckets: int = 10_000
     text_model: str | None = None
     widths: tuple[int, ...] = field(default=())
+    unread: tuple[str, ...] = field(default=())
 
     @classmethod
     def from_table(
@@ -93,7 +96,14 @@ class FeaturePreparation:
         elif not texts:
             raise DataError("features: expected a column beside the ids, got none.")
         widths = () if encoder is None else tuple(_widths(encoder, encoder.encode(table)))
-        return cls(encoder, tuple(texts), n_buckets, text_model, widths)
+        read = {column.name for column in encoder.columns} if encoder is not None else set()
+        unread = tuple(name for name in table.columns if name not in (*_IDS, *texts) and name not in read)
+        return cls(encoder, tuple(texts), n_buckets, text_model, widths, unread)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that are read."""
+        return (*(column.name for column in self._columns), *self.text_columns)
 
     def sizes(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Sizes of what :meth:`arrays` returned, as fields of ``recsys_neural.encoders.EntityInputs``."""
@@ -110,13 +120,15 @@ class FeaturePreparation:
         """Number of values of all categorical columns together."""
         return sum(len(column.values) for column in self._columns if column.kind == "values")
 
-    def arrays(self, table: pl.DataFrame) -> dict[str, FloatArray | IndexArray]:
+    def arrays(self, table: pl.DataFrame, *, argument: str = "features") -> dict[str, FloatArray | IndexArray]:
         """The features of a table's rows, as the arrays that encoders take.
 
         Parameters
         ----------
         table
             A table with the columns of the first.
+        argument
+            What to call the table in an error.
 
         Returns
         -------
@@ -126,21 +138,66 @@ class FeaturePreparation:
             the values of all columns together, -1 where missing; and of the texts, ``text`` int64 [B, W], hashed
             n-grams with -1 behind them, or ``vector`` float32 [B, d], NaN where missing.  What training did not see is
             missing; of a list longer than any that it saw, the first values are kept.
+
+        Raises
+        ------
+        DataError
+            A column is missing or holds an infinite number.
+        DTypeError
+            A column is of another type than in the first table.
         """
         arrays: dict[str, FloatArray | IndexArray] = {}
         if self.encoder is not None:
-            matrix = self.encoder.encode(table)
+            matrix = self.encoder.encode(table, argument=argument)
             if self._numbers:
                 arrays["numeric"] = self._numeric(table, matrix)
             if self.widths:
                 arrays["categorical"] = self._categorical(matrix)
         if self.text_columns:
-            texts = [" ".join(filter(None, row)) for row in table.select(self.text_columns).iter_rows()]
+            texts = [" ".join(filter(None, row)) for row in self._texts(table, argument).iter_rows()]
             if self.text_model is None:
                 arrays["text"] = hashed_ngrams(texts, self.n_buckets)
             else:
                 arrays["vector"] = SentenceModel(self.text_model).encode(texts)
         return arrays
+
+    def made_up(self, rng: np.random.Generator, n_rows: int, vector_dims: int | None = None) -> dict[str, Any]:
+        """Arrays such as :meth:`arrays` returns, by chance, to try a graph on.
+
+        Parameters
+        ----------
+        rng
+            Draws them.
+        n_rows
+            Rows; of the first nothing is known, and of the others more or less.
+        vector_dims
+            Length of a text's vector, of which the text model is asked if None.
+        """
+        arrays: dict[str, Any] = {}
+        known = rng.random((n_rows, 1)) < 0.9
+        known[:1] = False
+        if self._numbers:
+            there = known & (rng.random((n_rows, len(self._numbers))) < 0.8)
+            arrays["numeric"] = np.where(there, rng.normal(size=there.shape), np.nan).astype(np.float32)
+        if self.widths:
+            values = rng.integers(-1, self.n_values, (n_rows, sum(self.widths)))
+            arrays["categorical"] = np.where(known, values, -1)
+        if self.text_columns and self.text_model is None:
+            n_places = int(rng.integers(2, 9))
+            there = known & (np.arange(n_places) < rng.integers(0, n_places + 1, (n_rows, 1)))
+            arrays["text"] = np.where(there, rng.integers(0, self.n_buckets, there.shape), -1)
+        elif self.text_columns:
+            n_dims = SentenceModel(self.text_model or "").n_dims if vector_dims is None else vector_dims
+            arrays["vector"] = np.where(known, rng.normal(size=(n_rows, n_dims)), np.nan).astype(np.float32)
+        return arrays
+
+    def _texts(self, table: pl.DataFrame, argument: str) -> pl.DataFrame:
+        for name in self.text_columns:
+            if name not in table.columns:
+                raise DataError(f"{argument}: expected a column {name!r}, got {', '.join(map(repr, table.columns))}")
+            if table[name].dtype not in (pl.String, pl.Null):
+                raise DTypeError(f"{argument}[{name!r}]: expected texts as in the first table, got {table[name].dtype}")
+        return table.select(self.text_columns)
 
     def _numeric(self, table: pl.DataFrame, matrix: CSR) -> FloatArray:
         places = [start for column, start in self._starts() if column.kind == "number"]
@@ -176,6 +233,7 @@ class FeaturePreparation:
             "n_buckets": self.n_buckets,
             "text_model": self.text_model,
             "widths": list(self.widths),
+            "unread": list(self.unread),
         }
 
     @classmethod
@@ -188,6 +246,7 @@ class FeaturePreparation:
                 plain["n_buckets"],
                 plain["text_model"],
                 tuple(plain["widths"]),
+                tuple(plain.get("unread", ())),
             )
         except (KeyError, TypeError) as fault:
             raise FormatError(f"features: expected what FeaturePreparation.to_dict returns, got {plain!r}.") from fault

@@ -107,15 +107,20 @@ class Histories:
         IndexError
             If a row does not exist.
         """
-        if isinstance(selection, list):  # an empty list would otherwise be an array of floats
-            selection = np.asarray(selection, dtype=None if selection else np.int64)
-        chosen = np.arange(len(self), dtype=np.int64)[selection]
+        chosen = self._chosen(selection)
         lengths = self.lengths[chosen]
         indptr = np.zeros(len(chosen) + 1, dtype=np.int64)
         np.cumsum(lengths, out=indptr[1:])
         # Entry j of the result sits in the source at the start of its row plus its distance from the row's start.
         source = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
         return Histories(indptr, self.indices[source], self.weights[source])
+
+    def _chosen(self, selection: Any) -> IndexArray:
+        """Positions of the rows that :meth:`rows` is asked for."""
+        if isinstance(selection, list):  # an empty list would otherwise be an array of floats
+            selection = np.asarray(selection, dtype=None if selection else np.int64)
+        chosen: IndexArray = np.arange(len(self), dtype=np.int64)[selection]
+        return chosen
 
     def newest(self, length: int) -> IndexArray:
         """Return the newest items of each row as a matrix, right-aligned, the way that sequence models read them.

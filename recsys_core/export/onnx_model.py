@@ -46,7 +46,7 @@ def build_onnx(model: Recommender | FittedModel, *, k: int | None = None) -> onn
     add_retrieval_head(graph, scores, len(fitted.items), exclude, k, rescorer)
     provenance = fitted.provenance
     metadata = {
-        "recsys_core.format_version": str(GRAPH_FORMAT_VERSION),
+        "recsys_core.format_version": str(1 if fitted.form.user_preparation is None else GRAPH_FORMAT_VERSION),
         "recsys_core.form": fitted.form.kind,
         "recsys_core.n_items": str(len(fitted.items)),
         "recsys_core.history_repeats": history_repeats(fitted.form),
@@ -75,17 +75,21 @@ def export_onnx(
 
     Which inputs the graph has depends on what the model can be asked:
 
-    =================  ===================  ==================================================================
-    input              type and shape       meaning
-    =================  ===================  ==================================================================
-    ``user_index``     int64 [B]            position of a known user; -1 (where there is a history): an unknown one
-    ``history``        int64 [B, L]         item positions, padded with -1 on any side: oldest first and with repeats
+    ====================  ================  ==================================================================
+    input                 type and shape    meaning
+    ====================  ================  ==================================================================
+    ``user_index``        int64 [B]         position of a known user; -1 (where there is a history): an unknown one
+    ``history``           int64 [B, L]      item positions, padded with -1 on any side: oldest first and with repeats
                                             for a model that reads sequences, distinct ones for the others
-    ``history_weight`` float32 [B, L]       their weights
-    ``exclude``        int64 [B, E]         item positions to leave out, padded with -1
-    ``allow``          int64 [A]            the only item positions to return; empty for all, padded with -1
-    ``k``              int64, a scalar      how many to return
-    =================  ===================  ==================================================================
+    ``history_weight``    float32 [B, L]    their weights
+    ``user_numeric``      float32 [B, n]    what else is known of an unknown user, as the ``preparation`` of the form's
+    ``user_categorical``  int64 [B, w]      encoder makes it from a table: NaN, or -1 in integers, where it is missing
+    ``user_text``         int64 [B, W]
+    ``user_vector``       float32 [B, v]
+    ``exclude``           int64 [B, E]      item positions to leave out, padded with -1
+    ``allow``             int64 [A]         the only item positions to return; empty for all, padded with -1
+    ``k``                 int64, a scalar   how many to return
+    ====================  ================  ==================================================================
 
     The outputs are ``item_index`` int64 [B, k] and ``score`` float32 [B, k]: score descending, then position ascending,
     padded with -1 and ``-inf``.  Only standard operators of opset 18 are used.

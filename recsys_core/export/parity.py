@@ -13,6 +13,7 @@ from recsys_core.data import Histories
 from recsys_core.errors import ExportError
 from recsys_core.export.session import OnnxRanker
 from recsys_core.models import NO_FILTERS, Filters, FittedModel
+from recsys_core.models.user_features import DescribedHistories
 from recsys_core.types import IndexArray, Ranking
 
 __all__ = ["ParityReport", "check_parity"]
@@ -55,10 +56,11 @@ def check_parity(
 ) -> ParityReport:
     """Compare onnxruntime's answers with the model's own on several shapes.
 
-    Known users and histories are asked where the model takes them, in batches of 1, 3 and 33, with k of 1, 10 and more
-    than there are items, with and without seen items, an allow list and a deny list; the longest history and an empty
-    one are always among them.  Scores must agree rank by rank within ``tolerance``; items too, except where scores
-    closer than the tolerance may be swapped, since two backends add in different orders.
+    Known users and histories are asked where the model takes them, and histories with made-up features where it reads
+    such, in batches of 1, 3 and 33, with k of 1, 10 and more than there are items, with and without seen items, an
+    allow list and a deny list; the longest history and an empty one are always among them.  Scores must agree rank by
+    rank within ``tolerance``; items too, except where scores closer than the tolerance may be swapped, since two
+    backends add in different orders.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def check_parity(
         users, told = _askers(fitted, batch, rng)
         some = np.sort(rng.choice(n_items, max(1, n_items // 2), replace=False))
         seen = told.to_csr(n_items)
-        for user_index, histories in _questions(fitted, users, told):
+        for user_index, histories in _questions(fitted, users, told, rng, ranker.vector_dims):
             for filters in (NO_FILTERS, Filters(seen), Filters(seen, allow=some), Filters(deny=some)):
                 native = fitted.form.rank(user_index, histories, k, filters)
                 onnx = ranker.rank(user_index, histories, k, filters)
@@ -114,9 +116,12 @@ def _askers(fitted: FittedModel, n: int, rng: np.random.Generator) -> tuple[Inde
 
 
 def _questions(
-    fitted: FittedModel, users: IndexArray | None, told: Histories
+    fitted: FittedModel, users: IndexArray | None, told: Histories, rng: np.random.Generator, vector_dims: int | None
 ) -> Iterator[tuple[IndexArray, None] | tuple[None, Histories]]:
-    """The users by index and by history, as far as the model takes them; the last of several histories is empty."""
+    """The users by index, by history and by features, as far as the model takes them.
+
+    The last of several histories is empty.
+    """
     if fitted.form.accepts_users and users is not None:
         yield users, None
     if fitted.form.accepts_histories:
@@ -124,6 +129,11 @@ def _questions(
             indptr = np.append(told.indptr[:-1], told.indptr[-2])
             told = Histories(indptr, told.indices[: indptr[-1]], told.weights[: indptr[-1]])
         yield None, told
+        preparation = fitted.form.user_preparation
+        if preparation is not None:
+            features = preparation.made_up(rng, len(told), vector_dims)
+            arrays = {f"user_{name}": array for name, array in features.items()}
+            yield None, DescribedHistories(told.indptr, told.indices, told.weights, arrays)
 
 
 def _difference(native: Ranking, onnx: Ranking, tolerance: float) -> tuple[float, int]:

@@ -16,7 +16,7 @@ import onnx
 from recsys_core.data import Split
 from recsys_core.errors import ConfigError, ExportError
 from recsys_core.metrics import evaluate
-from recsys_core.models import DotForm, FittedModel, HistoryEncoder, PairForm, Recommender
+from recsys_core.models import DotForm, FittedModel, PairForm, Recommender
 
 __all__ = ["EncoderPrecision", "ReducedEncoder", "reduce_encoder"]
 
@@ -127,7 +127,7 @@ def reduce_encoder(
     assert isinstance(form, DotForm | PairForm)
     graph = _reduced(encoder.graph, precision)
     table = form.item_inputs if isinstance(form, PairForm) else form.item_factors
-    smaller = HistoryEncoder(graph, encoder.max_length)
+    smaller = replace(encoder, graph=graph)
     queries, other = (each.encode(fitted.histories, table) for each in (encoder, smaller))
     if not np.isfinite(other).all():
         raise ExportError(f"{precision}: expected finite queries, got NaN or infinity; keep float32.")

@@ -88,9 +88,11 @@ def _encoding(
     encoder: HistoryEncoder, graph: GraphBuilder, prefix: str, item_table: str
 ) -> Callable[[GraphBuilder], str]:
     """The encoder's own graph, to be put into this graph or a body of it."""
-    newest = newest_items(graph, encoder.max_length)
+    inputs = {"history": newest_items(graph, encoder.max_length), "item_factors": item_table}
+    for name, (dtype, width) in encoder.user_inputs.items():
+        inputs[name] = graph.input(name, dtype, ["batch", "ngrams" if width is None else width])
     model = onnx.load_from_string(encoder.graph)
-    return lambda body: body.inline(model, prefix, {"history": newest, "item_factors": item_table})[0]
+    return lambda body: body.inline(model, prefix, inputs)[0]
 
 
 def _known_only(graph: GraphBuilder, user_factors: str, user_index: str, n_users: int) -> str:

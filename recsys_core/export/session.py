@@ -13,12 +13,14 @@ from recsys_core.data import Histories
 from recsys_core.errors import DataError, FormatError
 from recsys_core.models import NO_FILTERS, Filters, FittedModel
 from recsys_core.models.onnx_session import open_session
+from recsys_core.models.user_features import DescribedHistories, feature_feeds
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
 __all__ = ["GRAPH_FORMAT_VERSION", "OnnxRanker"]
 
-GRAPH_FORMAT_VERSION = 1
-"""Raised when the meaning of the graph's inputs or outputs changes."""
+GRAPH_FORMAT_VERSION = 2
+"""Raised when an old reader could not ask the new graph.  A graph carries the oldest version that has all that it
+needs: 2 if it takes features of users, else 1."""
 
 # A graph holds blocks of [B, n_items] scores and, for histories, [B, L, width] numbers; a batch is cut so that what it
 # holds stays about this size.
@@ -47,15 +49,21 @@ class OnnxRanker:
         self.inputs = frozenset(node.name for node in self._session.get_inputs())
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         version = self.metadata.get("recsys_core.format_version")
-        if version != str(GRAPH_FORMAT_VERSION):
+        if version not in {str(known) for known in range(1, GRAPH_FORMAT_VERSION + 1)}:
             raise FormatError(
-                f"{os.fspath(path)}: expected a graph of recsys_core with format_version {GRAPH_FORMAT_VERSION}, "
+                f"{os.fspath(path)}: expected a graph of recsys_core with format_version 1 to {GRAPH_FORMAT_VERSION}, "
                 f"got {version}; export it again."
             )
         self._n_items = int(self.metadata["recsys_core.n_items"])
         self._repeats = self.metadata["recsys_core.history_repeats"]
         self._history_width = int(self.metadata["recsys_core.history_width"])
         self._score_width = SCORE_BLOCKS + int(self.metadata.get("recsys_core.score_width", 0))
+
+    @property
+    def vector_dims(self) -> int | None:
+        """Length of the vectors of users' texts that the graph takes, or None if it takes none."""
+        shapes = (node.shape for node in self._session.get_inputs() if node.name == "user_vector")
+        return next((int(shape[1]) for shape in shapes), None)
 
     def check_ids(self, fitted: FittedModel) -> None:
         """Check that the graph was made from a model over the same users and items.
@@ -97,6 +105,8 @@ class OnnxRanker:
         lengths = np.zeros(n_queries, np.int64)
         if histories is not None and "history" in self.inputs:
             lengths += histories.lengths * (self._history_width + 4)
+        if isinstance(histories, DescribedHistories):
+            lengths += sum(array.shape[1] for array in histories.features.values()) * (self._history_width + 4)
         if exclude is not None:
             lengths += 4 * np.diff(exclude.indptr)
         order = np.argsort(-lengths, kind="stable")
@@ -131,7 +141,7 @@ class OnnxRanker:
             feeds["history"] = history
             if "history_weight" in self.inputs:
                 feeds["history_weight"] = weight
-        return feeds
+        return feeds | feature_feeds(self._session.get_inputs(), histories, rows)
 
     def _history(self, histories: Histories) -> tuple[IndexArray, FloatArray]:
         if self._repeats == "keep":

@@ -65,8 +65,7 @@ def graph_from_torch(
     dynamic = torch.export.Dim.DYNAMIC
     sizes: dict[str, Any] = {name: dict.fromkeys(varying.get(name, ()), dynamic) for name in first}
     with exporting(module):
-        # Of a last argument that is a dict, torch would make keyword arguments.
-        graph: bytes = _export(module, (first, {}), (sizes,), list(first), [output]).SerializeToString()
+        graph: bytes = export_module(module, (first,), (sizes,), list(first), [output]).SerializeToString()
         session = open_session(graph, type(module).__name__)
         for batch in batches:
             with torch.no_grad():
@@ -107,15 +106,21 @@ def _quiet_torch() -> Iterator[None]:
 
 
 def export_module(
-    module: torch.nn.Module, arguments: tuple[Any, ...], shapes: Mapping[str, Any], outputs: list[str]
-) -> onnx.ModelProto:
-    """Export a module; ``shapes`` names its arguments and says which of their sizes may vary."""
-    return _export(module, arguments, tuple(shapes.values()), list(shapes), outputs)
-
-
-def _export(
     module: torch.nn.Module, arguments: tuple[Any, ...], shapes: tuple[Any, ...], inputs: list[str], outputs: list[str]
 ) -> onnx.ModelProto:
+    """Export a module.
+
+    Parameters
+    ----------
+    module
+        In evaluation mode and on the CPU.
+    arguments
+        Tensors; the last may be a dict of tensors.
+    shapes
+        For each argument, or each tensor of the dict, which of its sizes may vary.
+    inputs, outputs
+        Names of all tensors, in their order.
+    """
     import onnx
     import torch
 
@@ -123,7 +128,8 @@ def _export(
         try:
             program = torch.onnx.export(
                 module,
-                arguments,
+                # Of a last argument that is a dict, torch would make keyword arguments.
+                (*arguments, {}) if isinstance(arguments[-1], dict) else arguments,
                 dynamo=True,
                 opset_version=OPSET,
                 dynamic_shapes=shapes,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys_core.data import FeaturePreparation
 from recsys_core.errors import ConfigError, ExportError
 from recsys_core.export.torch_export import TOLERANCE, compare_answers, export_module, exporting
 from recsys_core.models import HistoryEncoder, PairScorer
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.onnx_session import open_session
+from recsys_core.models.user_features import USER_INPUTS
 from recsys_core.types import FloatArray, IndexArray
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ def encoder_from_torch(
     *,
     max_length: int,
     n_dims: int | None = None,
+    preparation: FeaturePreparation | None = None,
     tolerance: float = TOLERANCE,
     random_state: int = 0,
 ) -> HistoryEncoder:
@@ -36,8 +40,11 @@ def encoder_from_torch(
     module
         ``forward(history)`` or ``forward(history, item_factors)`` returns float32 (B, d).  ``history`` is int64 (B, T)
         as :class:`~recsys_core.models.HistoryEncoder` describes it: right-aligned, -1 in front, T up to ``max_length``
-        and, since short batches are not padded to it, often less; count positions from the end.  It is exported in
-        evaluation mode and on the CPU; its mode and device are given back afterwards.
+        and, since short batches are not padded to it, often less; count positions from the end.  With a
+        ``preparation``, it is ``forward(history, item_factors, user_features)``: a dict of the tensors of
+        :meth:`FeaturePreparation.arrays <recsys_core.data.FeaturePreparation.arrays>`, B rows each, NaN, or -1 in
+        integers, where something is missing, and in whole rows for those of whom only the history is known.  The module
+        is exported in evaluation mode and on the CPU; its mode and device are given back afterwards.
     item_factors
         float32 (n_items, d): what queries are multiplied with.  A module that looks items up in them takes them as its
         second argument, so that they are stored once.
@@ -45,6 +52,8 @@ def encoder_from_torch(
         The longest history that the module takes, at least 1.
     n_dims
         Length of a query, where it is not the items', as a second stage's may be.
+    preparation
+        How features of users become the tensors that the module takes, or None if it takes none.
     tolerance
         Allowed difference from the module's answers, relative to the largest value of a batch, at least 1.
     random_state
@@ -73,31 +82,53 @@ def encoder_from_torch(
     n_dims = item_factors.shape[1] if n_dims is None else n_dims
     if type(max_length) is not int or max_length < 1:
         raise ConfigError(f"max_length: expected an integer of at least 1, got {max_length!r}.")
-    takes_factors = len(inspect.signature(module.forward).parameters) > 1
-    table = (torch.from_numpy(item_factors),) if takes_factors else ()
+    takes_factors = preparation is not None or len(inspect.signature(module.forward).parameters) > 1
     rng = np.random.default_rng(random_state)
-    example = torch.from_numpy(_histories(rng, 3, min(max_length, 7), n_items))
+    vector_dims = None
+
+    def asked(batch: int, length: int) -> dict[str, Any]:
+        """Inputs by name, by chance; of the last of several askers nothing is known."""
+        nonlocal vector_dims
+        inputs: dict[str, Any] = {"history": _histories(rng, batch, length, n_items)}
+        if takes_factors:
+            inputs["item_factors"] = item_factors
+        if preparation is not None:
+            features = preparation.made_up(rng, batch, vector_dims)
+            if "vector" in features:  # once is enough to ask the text model
+                vector_dims = features["vector"].shape[1]
+            inputs |= {f"user_{name}": array[::-1].copy() for name, array in features.items()}
+        return inputs
+
+    def answers(inputs: dict[str, Any]) -> FloatArray:
+        with torch.no_grad():
+            answered: FloatArray = module(*_arguments(inputs)).numpy()
+        return answered
+
+    example = asked(3, min(max_length, 7))
     # A size of 1 would be taken for a constant, and is one where no history is longer.
     dynamic = torch.export.Dim.DYNAMIC
-    shapes: dict[str, Any] = {"history": {0: dynamic, 1: dynamic} if max_length > 1 else {0: dynamic}}
+    shapes: list[Any] = [{0: dynamic, 1: dynamic} if max_length > 1 else {0: dynamic}]
     if takes_factors:
-        shapes["item_factors"] = {0: dynamic} if n_items > 1 else None  # a catalogue may grow
+        shapes.append({0: dynamic} if n_items > 1 else None)  # a catalogue may grow
+    if preparation is not None:
+        names = [name.removeprefix("user_") for name in example if name in USER_INPUTS]
+        shapes.append({name: {0: dynamic, 1: dynamic} if name == "text" else {0: dynamic} for name in names})
     with exporting(module):
-        model = export_module(module, (example, *table), shapes, ["query"])
-        encoder = HistoryEncoder(model.SerializeToString(), max_length)
+        model = export_module(module, _arguments(example), tuple(shapes), list(example), ["query"])
+        encoder = HistoryEncoder(model.SerializeToString(), max_length, preparation)
         session = open_session(encoder.graph, "encoder")
+        taken = [node.name for node in session.get_inputs()]  # the exporter leaves out what nothing depends on
         for batch, length in ((1, 1), (2, min(2, max_length)), (5, max_length), (33, (max_length + 1) // 2)):
-            history = _histories(rng, batch, length, n_items)
-            with torch.no_grad():
-                expected = module(torch.from_numpy(history), *table).numpy()
+            inputs = asked(batch, length)
+            expected = answers(inputs)
             if expected.shape != (batch, n_dims):
                 raise ExportError(
                     f"{type(module).__name__}: expected queries of shape {(batch, n_dims)}, got {expected.shape}."
                 )
-            feeds = {"history": history} | ({"item_factors": item_factors} if takes_factors else {})
+            feeds = {name: inputs[name] for name in taken}
             compare_answers(expected, session.run(["query"], feeds)[0], tolerance, "onnxruntime's answers")
             if length < max_length:
-                feeds["history"] = np.pad(history, ((0, 0), (1, 0)), constant_values=-1)
+                feeds["history"] = np.pad(inputs["history"], ((0, 0), (1, 0)), constant_values=-1)
                 compare_answers(
                     expected, session.run(["query"], feeds)[0], tolerance, "answers to histories with more padding"
                 )
@@ -145,8 +176,8 @@ def scorer_from_torch(
         return (query, item, rng.normal(size=n).astype(np.float32))[: len(names)]
 
     with exporting(module):
-        shapes = {name: {0: torch.export.Dim.DYNAMIC} for name in names}
-        model = export_module(module, tuple(map(torch.from_numpy, pairs(3))), shapes, ["score"])
+        shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in names)
+        model = export_module(module, tuple(map(torch.from_numpy, pairs(3))), shapes, names, ["score"])
         scorer = PairScorer(model.SerializeToString())
         session = open_session(scorer.graph, "scorer")
         for n in (1, 2, 33):
@@ -158,6 +189,15 @@ def scorer_from_torch(
             got = session.run(["score"], dict(zip(names, inputs, strict=True)))[0]
             compare_answers(expected, got, tolerance, "onnxruntime's scores")
     return scorer
+
+
+def _arguments(inputs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a module is called with: tensors, those of features in a dict, which is the last argument."""
+    import torch
+
+    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    features = {name.removeprefix("user_"): tensors.pop(name) for name in USER_INPUTS if name in inputs}
+    return (*tensors.values(), features) if features else tuple(tensors.values())
 
 
 def _histories(rng: np.random.Generator, batch: int, length: int, n_items: int) -> IndexArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -126,7 +127,9 @@ def _without_each(history: Histories, which: npt.NDArray[np.intp], n_reasons: in
         kept = which != np.arange(start, min(start + step, n_reasons))[:, None]
         entry = np.nonzero(kept)[1]
         indptr = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-        yield Histories(indptr, history.indices[entry], history.weights[entry])
+        # What else is known of the asker stays.
+        asked = history.rows(np.zeros(len(kept), np.int64))
+        yield replace(asked, indptr=indptr, indices=history.indices[entry], weights=history.weights[entry])
 
 
 def _scores(model: FittedModel, histories: Histories, item_index: IndexArray, n_threads: int) -> FloatArray:

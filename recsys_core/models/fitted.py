@@ -22,6 +22,7 @@ from recsys_core.models.forms import DotForm, Form, PairForm, StaticForm
 from recsys_core.models.new_items import add_items, require_item_encoder
 from recsys_core.models.query import (
     OnUnknown,
+    Query,
     as_ids,
     check_one_given,
     known_items,
@@ -29,6 +30,7 @@ from recsys_core.models.query import (
     resolve_query,
 )
 from recsys_core.models.scoring import score_pairs
+from recsys_core.models.user_features import UserFeatures, read_user_features
 from recsys_core.types import CSR, FloatArray, IndexArray, Ranking
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class FittedModel:
         users: Any = None,
         *,
         histories: Any = None,
+        user_features: Any = None,
         k: int = 10,
         filter_seen: bool = True,
         allow: Sequence[Any] | None = None,
@@ -109,6 +112,11 @@ class FittedModel:
             list, or a table with ``user_id``, ``item_id`` and optionally ``weight`` and ``datetime``.  A dict from item
             ids to weights may stand for a list of ids.  An item without a weight counts 1, or like a usual rating in
             a model that predicts ratings.  ``[[]]`` is one asker who has had nothing, ``[]`` is no asker.
+        user_features
+            What else is known of each asker, for a model that reads features of users: a table with a row for each, a
+            list of dicts, or one dict; with the ``histories``, or alone for those who have had nothing.  What is null
+            or left out is missing, and so is a value that training did not see.  Rows belong to a list of histories in
+            its order, and to histories with labels by a column ``user_id``, which otherwise names the askers.
         k
             Items to recommend to each, at least 1.
         filter_seen
@@ -135,16 +143,22 @@ class FittedModel:
         UnknownIdError
             An id is unknown and ``on_unknown="raise"``.
         DataError
-            Both or neither of ``users`` and ``histories`` are given, or the model cannot answer that kind.
+            Both or neither of ``users`` and ``histories`` are given, or the model cannot answer that kind; features of
+            users are given to a model that reads none, or to known users, or have a column that training did not.
+        DTypeError
+            A column of the features is of another type than in training.
+        ShapeError
+            There are not as many rows of features as histories.
 
         Notes
         -----
-        A history of which nothing is known, since it is empty or all of its items are unknown and left out, gets what
-        the model says of everybody: its scores, where it has one an item, its item biases, or what its encoder makes of
-        no items.  A model with none of these scores all items alike, 0, then: it has nothing to say, and there are no
-        rows.  ``on_unknown="fallback"`` gives the most popular items in either case.
+        An asker of whom nothing is known, since the history is empty, or all of its items are unknown and left out,
+        and no feature is known either, gets what the model says of everybody: its scores, where it has one an item, its
+        item biases, or what its encoder makes of no items.  A model with none of these scores all items alike, 0, then:
+        it has nothing to say, and there are no rows.  ``on_unknown="fallback"`` gives the most popular items in either
+        case.
         """
-        query = resolve_query(self.users, self.items, users, histories, on_unknown, self._default_weight)
+        query = self._query(users, histories, user_features, on_unknown)
         allow_index, deny_index = resolve_allowed(self.items, allow, on_unknown), known_items(self.items, deny, "deny")
         ranking = self.recommend_indices(
             query.user_index,
@@ -166,6 +180,7 @@ class FittedModel:
         user_index: IndexArray | None = None,
         *,
         histories: Histories | CSR | None = None,
+        user_features: Any = None,
         k: int = 10,
         filter_seen: bool = True,
         exclude: CSR | None = None,
@@ -181,6 +196,8 @@ class FittedModel:
             int64 (n_queries,), positions in ``users``.  Give either this or ``histories``.
         histories
             :class:`~recsys_core.data.Histories` or CSR (n_queries, n_items), over the positions in ``items``.
+        user_features
+            As in :meth:`recommend`, with the histories' rows or alone; a column ``user_id`` is left aside.
         k
             Items a query, at least 1.
         filter_seen
@@ -200,7 +217,7 @@ class FittedModel:
             ``indices`` int64 and ``scores`` float32, both (n_queries, k), padded with -1 and ``-inf``; nothing but
             padding after an empty history that tells no two items apart, see :meth:`recommend`.
         """
-        check_one_given(user_index, histories)
+        check_one_given(user_index, histories, user_features=user_features)
         check_at_least_one(k, "k")
         n_items = len(self.items)
         if user_index is not None:
@@ -209,7 +226,7 @@ class FittedModel:
             asked = None if self.form.accepts_users else seen
             n_queries = len(user_index)
         else:
-            seen = asked = self._asked(histories)
+            seen = asked = self._asked(histories, user_features)
             n_queries = len(asked)
         by_user = user_index if self.form.accepts_users else None
         if exclude is not None:
@@ -230,6 +247,7 @@ class FittedModel:
         users: Any = None,
         *,
         histories: Any = None,
+        user_features: Any = None,
         item_ids: Any,
         on_unknown: Literal["raise", "warn", "ignore"] = "raise",
         n_threads: int = 0,
@@ -238,7 +256,7 @@ class FittedModel:
 
         Parameters
         ----------
-        users, histories
+        users, histories, user_features
             As in :meth:`recommend`.
         item_ids
             One item id or a sequence of them.  Askers and items are paired one by one; one of either is paired with all
@@ -265,7 +283,8 @@ class FittedModel:
         DataError
             Both or neither of ``users`` and ``histories`` are given, or the model cannot answer that kind.
         """
-        return score_pairs(self, users, histories, item_ids, on_unknown, self._default_weight, n_threads)
+        described = self._described(user_features)
+        return score_pairs(self, users, histories, described, item_ids, on_unknown, self._default_weight, n_threads)
 
     def score_indices(
         self,
@@ -273,6 +292,7 @@ class FittedModel:
         *,
         item_index: IndexArray,
         histories: Histories | CSR | None = None,
+        user_features: Any = None,
         row: IndexArray | None = None,
         n_threads: int = 0,
     ) -> FloatArray:
@@ -286,8 +306,11 @@ class FittedModel:
             int64 (n_pairs,), positions in ``items``.
         histories
             :class:`~recsys_core.data.Histories` or CSR (n_queries, n_items), over the positions in ``items``.
+        user_features
+            As in :meth:`recommend_indices`.
         row
-            int64 (n_pairs,): the row of ``histories`` that each pair is of; by default, a row is of one pair.
+            int64 (n_pairs,): the row of ``histories`` or ``user_features`` that each pair is of; by default, a row is
+            of one pair.
         n_threads
             Threads to use, 0 for all.
 
@@ -302,7 +325,7 @@ class FittedModel:
         for every item of the history for an ``ItemItemForm``, and a run of the scorer for a ``PairForm``.  It is
         computed by the scoring form, also where a bundle's graph answers :meth:`recommend`.
         """
-        check_one_given(user_index, histories, "score")
+        check_one_given(user_index, histories, "score", user_features=user_features)
         n_items = len(self.items)
         item_index = positions(item_index, "item_index", n_items)
         if user_index is not None:
@@ -310,7 +333,7 @@ class FittedModel:
             by_user = asked if self.form.accepts_users else None
             rows = None if self.form.accepts_users else self.histories.rows(asked)
         else:
-            by_user, rows = None, self._asked(histories)
+            by_user, rows = None, self._asked(histories, user_features)
             row = np.arange(len(rows)) if row is None else positions(row, "row", len(rows))
         if len(row) != len(item_index):
             raise ShapeError(f"item_index: expected one item for each of {len(row)} queries, got {len(item_index)}.")
@@ -351,6 +374,7 @@ class FittedModel:
         users: Any = None,
         *,
         histories: Any = None,
+        user_features: Any = None,
         item_ids: Any = None,
         k: int = 10,
         n_reasons: int = 3,
@@ -361,8 +385,9 @@ class FittedModel:
 
         Parameters
         ----------
-        users, histories
-            As in :meth:`recommend`.  A known user is explained by what they had in training.
+        users, histories, user_features
+            As in :meth:`recommend`.  A known user is explained by what they had in training.  Features stay as they are
+            when an item is taken away, and are no reasons themselves.
         item_ids
             One item id or a sequence of them, to explain to everybody asked about; None explains what they are
             recommended.
@@ -401,7 +426,7 @@ class FittedModel:
                 f"explain: expected a model whose scores depend on a history, got {self.provenance.name or 'another'}; "
                 "use one that `recsys models list` shows with histories."
             )
-        query = resolve_query(self.users, self.items, users, histories, on_unknown, self._default_weight)
+        query = self._query(users, histories, user_features, on_unknown)
         asked = query.histories if query.user_index is None else self.histories.rows(query.user_index)
         assert asked is not None
         if item_ids is None:
@@ -525,6 +550,14 @@ class FittedModel:
         # The one step that a bundle's ONNX graph or a re-ranker can take over.
         return self.form.rank(user_index, histories, k, filters, n_threads)
 
+    def _query(self, users: Any, histories: Any, user_features: Any, on_unknown: OnUnknown) -> Query:
+        check_one_given(users, histories, user_features=user_features)
+        described = self._described(user_features)
+        return resolve_query(self.users, self.items, users, histories, on_unknown, self._default_weight, described)
+
+    def _described(self, user_features: Any) -> UserFeatures | None:
+        return read_user_features(user_features, self.form.user_preparation, self.provenance.name or "this one")
+
     @property
     def _default_weight(self) -> float:
         form = self.form.retriever if isinstance(self.form, PairForm) else self.form
@@ -560,9 +593,9 @@ class FittedModel:
             }
         )
 
-    def _asked(self, histories: Histories | CSR | None) -> Histories:
-        """The histories that are asked about, checked."""
-        assert histories is not None
+    def _asked(self, histories: Histories | CSR | None, user_features: Any) -> Histories:
+        """The histories that are asked about, checked, with what else is known of their owners."""
+        described = self._described(user_features)
         if not self.form.accepts_histories:
             name = self.provenance.name or "this model"
             raise DataError(
@@ -570,10 +603,13 @@ class FittedModel:
                 "pass users=..., or use a model that answers histories."
             )
         n_items = len(self.items)
+        if histories is None:
+            assert described is not None
+            return described.beside(None)
         asked = histories if isinstance(histories, Histories) else _from_csr(histories, n_items)
         if len(asked.indices) and asked.indices.max() >= n_items:
             raise DataError(f"histories: expected item positions below {n_items}, got {asked.indices.max()}.")
-        return asked
+        return asked if described is None else described.beside(asked)
 
 
 def parts(model: FittedModel) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import polars as pl
 from recsys_core.data import Histories, IdMap, Interactions
 from recsys_core.data.frames import to_series
 from recsys_core.errors import ConfigError, DataError, UnknownIdError
+from recsys_core.models.user_features import DescribedHistories, UserFeatures
 from recsys_core.types import FloatArray, IndexArray
 
 __all__ = [
@@ -83,14 +84,21 @@ def check_on_unknown(on_unknown: str, choices: tuple[str, ...] = _ON_UNKNOWN) ->
         raise ConfigError(f"on_unknown: expected one of {', '.join(choices)}, got {on_unknown!r}.")
 
 
-def check_one_given(users: Any, histories: Any, asking: str = "recommend") -> None:
-    """Check that either users or histories are asked about.
+def check_one_given(users: Any, histories: Any, asking: str = "recommend", *, user_features: Any = None) -> None:
+    """Check that either users or histories are asked about, or features of users without a history.
 
     Raises
     ------
     DataError
-        Both or neither are given.
+        Both users and histories are given, or nothing, or features of known users.
     """
+    if user_features is not None:
+        if users is not None:
+            raise DataError(
+                "user_features: expected histories beside them, or nothing, got users; a known user is answered by "
+                "what training knew. Ask by histories=..., user_features=... to say what is known now."
+            )
+        return
     if (users is None) == (histories is None):
         given = "neither" if users is None else "both"
         raise DataError(f"{asking}: expected either users or histories, got {given}; give exactly one.")
@@ -169,21 +177,28 @@ def resolve_query(
     histories: Any,
     on_unknown: OnUnknown,
     default_weight: float,
+    described: UserFeatures | None = None,
 ) -> Query:
     """Turn the arguments of ``recommend`` into a :class:`Query`; items listed without a weight get ``default_weight``.
+
+    ``described`` are the askers' features, prepared: row by row the histories' where these are a list, by ``user_id``
+    where they have labels.
 
     Raises
     ------
     UnknownIdError
         An id is unknown and ``on_unknown="raise"``.
     DataError
-        Both or neither of ``user_ids`` and ``histories`` are given.
+        Both or neither of ``user_ids`` and ``histories`` are given, or the features are of others.
     """
     check_on_unknown(on_unknown)
-    check_one_given(user_ids, histories)
+    check_one_given(user_ids, histories, user_features=described)
     if user_ids is not None:
         return _users_query(users, user_ids, on_unknown)
-    return _histories_query(items, histories, on_unknown, default_weight)
+    if histories is None:
+        assert described is not None
+        histories = [[]] * described.n_rows
+    return _histories_query(items, histories, on_unknown, default_weight, described)
 
 
 def _users_query(users: IdMap, user_ids: Any, on_unknown: OnUnknown) -> Query:
@@ -195,7 +210,9 @@ def _users_query(users: IdMap, user_ids: Any, on_unknown: OnUnknown) -> Query:
     return Query(labels, index[known], None, np.zeros(len(labels), np.bool_))
 
 
-def _histories_query(items: IdMap, histories: Any, on_unknown: OnUnknown, default_weight: float) -> Query:
+def _histories_query(
+    items: IdMap, histories: Any, on_unknown: OnUnknown, default_weight: float, described: UserFeatures | None
+) -> Query:
     labels, indptr, item_ids, weights = _flatten(histories)
     weights = np.where(np.isnan(weights), np.float32(default_weight), weights)
     index = items.index_of(item_ids, argument="histories")
@@ -203,12 +220,24 @@ def _histories_query(items: IdMap, histories: Any, on_unknown: OnUnknown, defaul
     _report_unknown("histories", "item", item_ids.filter(pl.Series(~known)), on_unknown)
     kept_before = np.concatenate([[0], np.cumsum(known)])
     resolved = Histories(kept_before[indptr].astype(np.int64), index[known].astype(np.int32), weights[known])
-    fallback = (resolved.lengths == 0) & (on_unknown == "fallback")
+    if described is not None:
+        if labels is not None:
+            described = described.of(labels)
+        elif described.ids is not None:
+            labels = described.ids
+        resolved = described.beside(resolved)
+    if labels is None:
+        labels = pl.Series(np.arange(len(resolved)))
+    says_something = resolved.says_something if isinstance(resolved, DescribedHistories) else resolved.lengths > 0
+    fallback = ~says_something & (on_unknown == "fallback")
     return Query(labels, None, resolved.rows(~fallback), fallback)
 
 
-def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, FloatArray]:
-    """Labels, row starts, item ids and weights, NaN where none is given, of histories in any accepted shape."""
+def _flatten(histories: Any) -> tuple[pl.Series | None, IndexArray, pl.Series, FloatArray]:
+    """Labels, row starts, item ids and weights, of histories in any accepted shape.
+
+    Labels are None where askers have no name but their place, and a weight is NaN where none is given.
+    """
     if isinstance(histories, Mapping):
         return as_ids(list(histories)), *_flatten_lists(histories)
     if isinstance(histories, str | bytes):
@@ -216,7 +245,7 @@ def _flatten(histories: Any) -> tuple[pl.Series, IndexArray, pl.Series, FloatArr
     if isinstance(histories, Sequence | np.ndarray | pl.Series):
         nested = not len(histories) or any(_is_row(row) for row in histories)
         by_position = dict(enumerate(histories if nested else [histories]))
-        return pl.Series(np.arange(len(by_position))), *_flatten_lists(by_position)
+        return None, *_flatten_lists(by_position)
     interactions = histories if isinstance(histories, Interactions) else Interactions.from_frame(histories)
     rows = interactions.histories()
     item_ids = interactions.items.labels(rows.indices.astype(np.int64))

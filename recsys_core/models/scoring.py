@@ -16,6 +16,7 @@ from recsys_core.models.query import (
     resolve_query,
     resolve_users,
 )
+from recsys_core.models.user_features import UserFeatures
 from recsys_core.types import IndexArray
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def score_pairs(
     model: FittedModel,
     users: Any,
     histories: Any,
+    described: UserFeatures | None,
     item_ids: Any,
     on_unknown: OnUnknown,
     default_weight: float,
@@ -35,13 +37,13 @@ def score_pairs(
 ) -> pl.DataFrame:
     """Scores by ids; see :meth:`FittedModel.score <recsys_core.models.FittedModel.score>`."""
     check_on_unknown(on_unknown, ("raise", "warn", "ignore"))
-    check_one_given(users, histories, "score")
+    check_one_given(users, histories, "score", user_features=described)
     items, item_index = resolve_items(model.items, item_ids, on_unknown, "item_ids")
     user_index = rows = None
     if users is not None:
         askers, user_index = resolve_users(model.users, users, on_unknown)
     else:
-        query = resolve_query(model.users, model.items, None, histories, on_unknown, default_weight)
+        query = resolve_query(model.users, model.items, None, histories, on_unknown, default_weight, described)
         askers, rows = query.labels, query.histories
     asker, item = _paired(len(askers), len(items), "users" if users is not None else "histories")
     known = item_index[item] >= 0

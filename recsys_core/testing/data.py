@@ -16,7 +16,7 @@ import polars as pl
 from recsys_core.data import Interactions
 from recsys_core.types import FloatArray, IndexArray
 
-__all__ = ["HeldOut", "block_frame", "block_interactions", "held_out_items"]
+__all__ = ["HeldOut", "block_frame", "block_interactions", "described_users", "held_out_items"]
 
 FIRST_EVENT = 1_700_000_000
 
@@ -113,6 +113,15 @@ def block_interactions(
         n_users, n_items, n_blocks, events_a_user=events_a_user, loyalty=loyalty, random_state=random_state
     )
     return Interactions.from_frame(frame, time_unit="s")
+
+
+def described_users() -> Interactions:
+    """The events of :func:`block_interactions`, and each user's ``town``, which tells the block, and ``age``."""
+    interactions = block_interactions()
+    ids = interactions.users.ids
+    ages = np.random.default_rng(0).uniform(18.0, 80.0, len(ids))
+    people = pl.DataFrame({"user_id": ids, "town": [f"town {user % 4}" for user in ids], "age": ages})
+    return interactions.with_features(user_features=people)
 
 
 @dataclass(frozen=True, eq=False)

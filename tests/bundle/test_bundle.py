@@ -30,11 +30,14 @@ def test_what_is_read_is_what_was_written(fitted: FittedModel, tmp_path) -> None
     provenance = Provenance("demo", "demo-dist", "1.2", {"n_factors": 16, "window": None})
     saved = dataclasses.replace(fitted, item_features=features, provenance=provenance)
     path = save_bundle(saved, tmp_path / "demo.bundle", metrics={"ndcg@10": 0.25})
-    assert {file.name for file in path.iterdir()} == FILES | {"items.parquet"}
+    reads_users = fitted.form.user_preparation is not None
+    assert {file.name for file in path.iterdir()} == FILES | {"items.parquet"} | (
+        {"user_features.json"} if reads_users else set()
+    )
 
     bundle = load_bundle(path)
     read = bundle.fitted
-    assert bundle.manifest["format_version"] == FORMAT_VERSION
+    assert bundle.manifest["format_version"] == (FORMAT_VERSION if reads_users else 1)
     assert bundle.manifest["metrics"] == {"ndcg@10": 0.25}
     assert bundle.manifest["parity"]["max_error"] <= 1e-4
     assert read.provenance == provenance
@@ -168,7 +171,7 @@ def test_metrics_of_numpy_and_undefined_ones_are_recorded(fitted: FittedModel, t
         (lambda path: (path / "model.onnx").unlink(), "missing"),
         (lambda path: (path / "item_ids.json").write_text("[]"), "expected .* bytes"),
         (lambda path: flip_a_byte(path / "state.safetensors"), "SHA-256"),
-        (lambda path: set_manifest(path, format_version=99), "expected format_version 1, got 99"),
+        (lambda path: set_manifest(path, format_version=99), "expected format_version 1 to 2, got 99"),
         (lambda path: (path / "manifest.json").write_text('{"format_version": 1}'), "expected the size and hash"),
         (lambda path: set_manifest(path, files={}), "expected item_ids.json, model.onnx"),
         (lambda path: set_manifest(path, files={"../x": {"bytes": 1, "sha256": ""}}), "expected names of files"),

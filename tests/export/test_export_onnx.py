@@ -20,7 +20,7 @@ def test_export_reports_parity_and_carries_metadata(fitted: FittedModel, tmp_pat
     assert report.n_queries >= 37 * 4
     assert str(report).startswith("ONNX gives the model's answers")
     metadata = OnnxRanker(path).metadata
-    assert metadata["recsys_core.format_version"] == "1"
+    assert metadata["recsys_core.format_version"] == ("1" if fitted.form.user_preparation is None else "2")
     assert metadata["recsys_core.item_ids_sha256"] == fitted.items.digest
     assert metadata["recsys_core.form"] == fitted.form.kind
 
@@ -155,7 +155,7 @@ def test_a_graph_of_another_origin_or_format_is_refused(fitted: FittedModel, tmp
                 else:
                     entry.value = version
         onnx.save_model(model, tmp_path / "model.onnx")
-        with pytest.raises(FormatError, match=f"format_version 1, got {version}"):
+        with pytest.raises(FormatError, match=f"format_version 1 to 2, got {version}"):
             OnnxRanker(tmp_path / "model.onnx")
 
 

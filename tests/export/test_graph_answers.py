@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import scipy.sparse as sp
-from form_examples import decayed_sum, make_form, pair_scores, standardized
+from form_examples import decayed_sum, make_form, nothing_told, pair_scores, standardized
 
 from recsys_core.data import Histories, IdMap
 from recsys_core.export import OnnxRanker, build_onnx
@@ -167,6 +167,7 @@ def test_a_known_and_an_unknown_user_in_one_batch(fitted: FittedModel, ranker: O
         "exclude": np.empty((2, 0), np.int64),
         "allow": np.empty(0, np.int64),
         "k": np.array(200, np.int64),
+        **nothing_told(2),
     }
     feeds = {name: value for name, value in feeds.items() if name in ranker.inputs}
     index, score = ranker._session.run(["item_index", "score"], feeds)
@@ -231,6 +232,7 @@ def test_indices_outside_the_catalogue_are_padding(ranker: OnnxRanker) -> None:
         feeds["history"] = np.array([[1]], np.int64)
     if "history_weight" in ranker.inputs:
         feeds["history_weight"] = np.array([[1]], np.float32)
+    feeds |= {name: value for name, value in nothing_told(1).items() if name in ranker.inputs}
     index, _ = ranker._session.run(["item_index", "score"], feeds)
     assert index.tolist() == [[4, -1, -1, -1, -1]]
 
@@ -295,6 +297,7 @@ def test_an_empty_batch_and_empty_lists(fitted: FittedModel, ranker: OnnxRanker)
             "user_index": np.zeros(n_rows, np.int64),
             "history": np.zeros((n_rows, length), np.int64),
             "history_weight": np.ones((n_rows, length), np.float32),
+            **nothing_told(n_rows),
         }
         given = {name: value for name, value in feeds.items() if name in ranker.inputs}
         index, score = ranker._session.run(["item_index", "score"], given)
@@ -313,6 +316,7 @@ def test_the_bare_graph_gives_a_history_without_a_known_item_what_the_model_give
             "exclude": np.empty((2, 0), np.int64),
             "allow": np.empty(0, np.int64),
             "k": np.array(7, np.int64),
+            **nothing_told(2),
         }
         given = {name: value for name, value in feeds.items() if name in ranker.inputs}
         index, score = ranker._session.run(["item_index", "score"], given)

@@ -42,9 +42,11 @@ SILENT_WITHOUT_A_HISTORY = {
     "dense_weighted",
     "sparse",
     "encoder_with_users",
+    "encoder_of_the_described",
     "two_stage_fold_in",
     "two_stage_item_item",
     "two_stage_standardized",
+    "two_stage_described",
 }
 """Their scores of an empty history would all be 0; the others have biases, one score an item, or a scorer of pairs."""
 

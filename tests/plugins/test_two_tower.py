@@ -9,12 +9,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from recsys_core import Interactions, create, runtime, save_bundle  # noqa: E402
-from recsys_core.data import Histories  # noqa: E402
+from recsys_core import DotForm, Interactions, create, runtime, save_bundle  # noqa: E402
+from recsys_core.data import FeaturePreparation, Histories, IdMap  # noqa: E402
 from recsys_core.errors import ConfigError, DataError, NotFittedError  # noqa: E402
+from recsys_core.export import encoder_from_torch, export_onnx  # noqa: E402
+from recsys_core.models import FittedModel, HistoryEncoder, ItemEncoder  # noqa: E402
 from recsys_core.testing import parametrize_with_checks  # noqa: E402
 from recsys_core.testing.data import block_interactions  # noqa: E402
 from recsys_neural.encoders import EntityInputs, build_encoder  # noqa: E402
+from recsys_neural.models.new_items import new_item_graph  # noqa: E402
 from recsys_neural.models.towers import ItemTower, TwoTowerObjective, UserTower  # noqa: E402
 
 ENCODERS = ["attention", "cnn", "gru", "mlp", "text", "transformer"]
@@ -85,6 +88,87 @@ def test_every_pair_of_encoders_trains(user_encoder: str, item_encoder: str) -> 
     assert queries.shape == (4, 8)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(6))
     torch.testing.assert_close(queries.norm(dim=1), torch.full((4,), 10.0))
+
+
+TEAS = pl.DataFrame(
+    {
+        "item_id": np.arange(8),
+        "kind": ["tea", "tea", "rum", "rum", "ale", None, "rum", "tea"],
+        "title": ["black tea", "green tea", "old rum", None, "pale ale", "milk jug", "rum pot", "tea pot"],
+        "size": [1.0, 2.0, None, 4.0, 5.0, 6.0, 7.0, 8.0],
+    }
+)
+GUESTS = pl.DataFrame(
+    {
+        "town": ["ulm", "ulm", "bonn", "bonn", None],
+        "age": [20.0, 40.0, None, 60.0, None],
+        "likes": ["a b", "c", "b", *"dd"],
+    }
+)
+TOLD = [[0, 1, 2, 3, 4, 5], [], [6], [3, 7, 3], []]  # the items 6 and 7 are new
+N_KNOWN, MATRIX = 6, {"name": "cnn", "over": "matrix"}
+
+
+class Towers:
+    """Untrained towers by every encoder, each exported once: neither depends on what the other side is."""
+
+    def __init__(self) -> None:
+        self.guests = FeaturePreparation.from_table(GUESTS, text_columns=["likes"], n_buckets=30, min_count=1)
+        self.teas = FeaturePreparation.from_table(TEAS[:N_KNOWN], text_columns=["title"], n_buckets=30, min_count=1)
+        self._made: dict[tuple[str, str], tuple] = {}
+
+    def tensors(self, preparation: FeaturePreparation, table: pl.DataFrame) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(array) for name, array in preparation.arrays(table).items()}
+
+    def users(self, choice) -> tuple[UserTower, HistoryEncoder]:
+        if ("users", str(choice)) not in self._made:
+            torch.manual_seed(1)
+            arrays = self.tensors(self.guests, GUESTS)
+            inputs = EntityInputs(max_length=4, item_dims=8, **self.guests.sizes(arrays))
+            tower = UserTower(build_encoder(choice, inputs, 8), arrays, True, 0.1, 0.0).eval()
+            factors = np.random.default_rng(0).normal(size=(N_KNOWN, 8))
+            graph = encoder_from_torch(tower, factors, max_length=4, preparation=self.guests)
+            self._made["users", str(choice)] = tower, graph
+        return self._made["users", str(choice)]
+
+    def items(self, choice) -> tuple[ItemTower, ItemEncoder]:
+        if ("items", str(choice)) not in self._made:
+            torch.manual_seed(2)
+            arrays = self.tensors(self.teas, TEAS[:N_KNOWN])
+            inputs = EntityInputs(n_ids=N_KNOWN, **self.teas.sizes(arrays))
+            known = {**arrays, "id": torch.arange(N_KNOWN)}
+            tower = ItemTower(build_encoder(choice, inputs, 8), known, True, 0.0).eval()
+            self._made["items", str(choice)] = tower, ItemEncoder(new_item_graph(tower), self.teas)
+        return self._made["items", str(choice)]
+
+
+@pytest.fixture(scope="module")
+def towers_of() -> Towers:
+    return Towers()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item_encoder", [*ENCODERS, MATRIX], ids=str)
+@pytest.mark.parametrize("user_encoder", [*ENCODERS, MATRIX], ids=str)
+@torch.no_grad()
+def test_every_pair_of_encoders_answers_in_onnx_as_in_torch(towers_of, user_encoder, item_encoder, tmp_path) -> None:
+    """Known and new items, told and empty histories, described and unknown people: the graphs say what torch says."""
+    (users, encoder), (items, item_encoder) = towers_of.users(user_encoder), towers_of.items(item_encoder)
+    form = DotForm(items.all_vectors().numpy(), encoder=encoder, item_encoder=item_encoder)
+    catalogue = FittedModel(form, IdMap([]), IdMap(TEAS["item_id"][:N_KNOWN]), Histories.from_lists([]))
+    model = catalogue.with_items(TEAS[N_KNOWN:])
+    export_onnx(model, tmp_path / "model.onnx")  # which compares the exported graph with the model
+
+    new = towers_of.tensors(towers_of.teas, TEAS[N_KNOWN:])
+    vectors = torch.cat([items.all_vectors(), items.encode({**new, "id": torch.full((2,), -1)})])
+    told = Histories.from_lists(TOLD)
+    history = torch.from_numpy(told.newest(4))
+    for features in (GUESTS, None):
+        known = None if features is None else towers_of.tensors(towers_of.guests, features)
+        expected = (users(history, vectors, known) @ vectors.T).numpy()
+        ranking = model.recommend_indices(histories=told, user_features=features, k=8, filter_seen=False)
+        scores = np.take_along_axis(ranking.scores, np.argsort(ranking.indices, axis=1), axis=1)
+        np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
 @torch.no_grad()
@@ -173,9 +257,53 @@ def test_user_features_answer_where_there_is_no_history() -> None:
     ranking = model.recommend_indices(np.arange(40), k=5)
     right = np.asarray(model.items.ids)[ranking.indices] % N_BLOCKS == np.arange(40)[:, None] % N_BLOCKS
     assert right.mean() > 0.7
-    # A stranger with the same empty history gets one answer, whoever they are.
     assert model.form.user_factors is not None
+    # Strangers, from the same towns and from nowhere.
+    towns = [{"town": f"town {block}"} for block in range(N_BLOCKS)]
+    asked = model.recommend_indices(user_features=towns, k=5)
+    right = np.asarray(model.items.ids)[asked.indices] % N_BLOCKS == np.arange(N_BLOCKS)[:, None]
+    assert right.mean() > 0.7
+    np.testing.assert_allclose(asked.scores, ranking.scores[:N_BLOCKS], rtol=1e-4)
     assert len(model.recommend(histories=[[]], k=5)) == 5
+
+
+@pytest.fixture(scope="module")
+def club():
+    """A model that knows the town, the age and a word or two of each of its 200 users."""
+    interactions = block_interactions(200, 40, N_BLOCKS, events_a_user=10.0)
+    words = ["tea and books", "rum and ships", "ale and darts", "milk and sleep"]
+    block = np.arange(200) % N_BLOCKS
+    people = pl.DataFrame(
+        {
+            "user_id": np.arange(200),
+            "town": [f"town {b}" for b in block],
+            "age": 20 + 10 * block + np.random.default_rng(0).normal(0, 2, 200),
+            "likes": [f"{words[b]}, number {u}" for u, b in enumerate(block)],
+        }
+    )
+    model = create("two_tower", **{**SMALL, "user_encoder": "attention", "n_epochs": 8})
+    return model.fit(interactions.with_features(user_features=people)), people
+
+
+def test_a_stranger_with_the_features_of_a_user_is_answered_like_them(club, tmp_path) -> None:
+    model, people = club
+    assert model.user_preparation_.columns == ("town", "age", "likes")
+    known = np.arange(0, 200, 7)
+    told = model.histories.rows(known)
+    of_users = model.recommend_indices(known, k=5)
+    path = save_bundle(model, tmp_path / "club")
+    for asked in (model, runtime.load(path), runtime.load(path, backend="core")):
+        ranking = asked.recommend_indices(histories=told, user_features=people[known.tolist()], k=5)
+        np.testing.assert_allclose(ranking.scores, of_users.scores, rtol=1e-3)
+        blind = asked.recommend_indices(histories=told, k=5)
+        assert np.abs(blind.scores - of_users.scores).max() > 1e-2
+
+
+def test_each_feature_alone_says_something(club) -> None:
+    model, _ = club
+    told = [{}, {"town": "town 1"}, {"age": 50.0}, {"likes": "ships"}]
+    scores = model.score_indices(user_features=told, item_index=np.full(4, 1), row=np.arange(4))
+    assert len(set(scores.tolist())) == 4
 
 
 def test_without_user_features_nothing_is_stored_for_a_user() -> None:

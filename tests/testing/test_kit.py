@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from broken import BROKEN, SETTINGS, Averages, Neighbors
+from broken import BROKEN, SETTINGS, Averages, Neighbors, ReadsTowns
 
 from recsys_core.errors import DTypeError, PluginError, UnknownModelError
 from recsys_core.registry import Registry, default_registry
@@ -78,8 +78,12 @@ def test_a_healthy_plugin_passes_every_check(installed):
     report = check_conformance(installed())
     assert report.passed, str(report)
     assert report.name == "kit-dist:kit-model"
-    assert [result.name for result in report.not_applicable] == ["watching_changes_nothing", "partial_fit"]
-    assert report.n_checks == len(CHECKS) - 2
+    assert [result.name for result in report.not_applicable] == [
+        "watching_changes_nothing",
+        "partial_fit",
+        "user_features",
+    ]
+    assert report.n_checks == len(CHECKS) - 3
 
 
 def test_a_plugin_that_imports_its_model_is_not_inert(installed):
@@ -100,7 +104,7 @@ def test_a_plugin_must_name_the_config_that_its_model_uses(installed):
     assert "the plugin names Config, what it makes uses NeighborsConfig" in report.failed[0].message
 
 
-@pytest.mark.parametrize("factory", [Neighbors, Averages])
+@pytest.mark.parametrize("factory", [Neighbors, Averages, ReadsTowns])
 def test_a_healthy_class_passes_all_that_apply(factory):
     report = check_conformance(factory)
     assert report.passed, str(report)
@@ -112,6 +116,7 @@ def test_a_healthy_class_passes_all_that_apply(factory):
         "search_space",
         "watching_changes_nothing",
         "partial_fit",
+        "user_features",
     }
     assert report.n_checks == len(CHECKS) - len(report.not_applicable)
 
@@ -204,7 +209,7 @@ def test_parameters_fail_pass_and_skip_as_the_checks_do(tmp_path):
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert f"1 failed, {len(CHECKS) - 4} passed, 3 skipped" in run.stdout
+    assert f"1 failed, {len(CHECKS) - 5} passed, 4 skipped" in run.stdout
     assert "test_conformance[IgnoresDeny-filters]" in run.stdout
 
 
@@ -222,4 +227,4 @@ def test_every_registered_recommender_keeps_its_promises(name, record_property):
     record_property("not_applicable", [result.name for result in report.not_applicable])
     assert report.passed, str(report)
     # Whatever else does not apply, most checks must have run.
-    assert report.n_checks >= len(CHECKS) - 4, str(report)
+    assert report.n_checks >= len(CHECKS) - 5, str(report)

@@ -48,10 +48,13 @@ class DescribedRecommender(TrainedRecommender):
     ----------
     item_preparation_
         How item features became numbers, or None without features.
+    user_preparation_
+        The same of user features.
     """
 
     config: DescribedConfig
     item_preparation_: FeaturePreparation | None
+    user_preparation_: FeaturePreparation | None
 
     def item_arrays(self, interactions: Interactions) -> tuple[dict[str, Tensor], EntityInputs]:
         """What is known of each item of the catalogue, and what an encoder of items is built from.
@@ -81,9 +84,11 @@ class DescribedRecommender(TrainedRecommender):
     def user_arrays(self, interactions: Interactions) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What features say of each user, and the fields of ``EntityInputs`` that describe it; both may be empty."""
         features = interactions.user_features
+        self.user_preparation_ = None
         if features is None or features.width == 1:
             return {}, {}
-        return _prepared(self._preparation(features), features)
+        self.user_preparation_ = self._preparation(features)
+        return _prepared(self.user_preparation_, features)
 
     @property
     def hidden_ids(self) -> float:

@@ -80,7 +80,8 @@ class UserTower(nn.Module):
     temperature
         What a query is divided by.
     feature_dropout
-        Probability with which training hides all features of a user, so that strangers can be answered.
+        Probability with which training hides all features of a user, so that those of whom nothing but a history is
+        known can be answered.
     """
 
     def __init__(
@@ -99,8 +100,8 @@ class UserTower(nn.Module):
         self._known = _keep(self, arrays)
         self._blank = {name: (array.shape[1], array.dtype) for name, array in arrays.items()}
 
-    def forward(self, history: Tensor, item_factors: Tensor) -> Tensor:
-        """Queries of strangers, of whom only the history is known.
+    def forward(self, history: Tensor, item_factors: Tensor, user_features: EntityBatch | None = None) -> Tensor:
+        """Queries of strangers.
 
         Parameters
         ----------
@@ -108,8 +109,11 @@ class UserTower(nn.Module):
             int64 (n, T): rows of ``item_factors``, right-aligned, -1 in front.
         item_factors
             float (n_items, n_dims): the items' vectors.
+        user_features
+            What else is known of them, by the names of ``arrays``; if None, nothing is.
         """
-        return self._queries(self._strangers(history), history, item_factors)
+        known = self._strangers(history) if user_features is None else user_features
+        return self._queries(known, history, item_factors)
 
     def of_users(self, users: Tensor, history: Tensor, item_factors: Tensor) -> Tensor:
         """Queries of training users, given by their position, int64 (n,)."""

@@ -68,14 +68,16 @@ class TwoTower(DescribedRecommender):
         The trained towers, after ``fit``; not there in a loaded model, which needs no torch.
     item_preparation_
         How item features became numbers, or None without features.
+    user_preparation_
+        The same of user features.
     curve_, best_epoch_
         As in :class:`~recsys_neural.models.trained.TrainedRecommender`.
 
     Notes
     -----
-    The towers are independent of each other until the inner product, so that the catalogue is encoded once.  User
-    features are known of training users only; a stranger is answered from their history alone, for which training
-    hides the features of one user in ten.
+    The towers are independent of each other until the inner product, so that the catalogue is encoded once.  A stranger
+    is answered from a history, from features (``recommend(user_features=...)``), or from both; for those of whom a
+    history alone is known, training hides the features of one user in ten.
 
     References
     ----------
@@ -181,7 +183,9 @@ class TwoTower(DescribedRecommender):
             # Without features, a known user is what their history says: nothing is stored for them.
             users = np.arange(len(histories))
             user_factors = self._queries(objective, vectors, histories, users) if has_features else None
-        encoder = encoder_from_torch(objective.users, item_factors, max_length=self.config.max_length)
+        encoder = encoder_from_torch(
+            objective.users, item_factors, max_length=self.config.max_length, preparation=self.user_preparation_
+        )
         item_encoder = None
         if self.item_preparation_ is not None:
             item_encoder = ItemEncoder(new_item_graph(objective.items), self.item_preparation_)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,6 +59,17 @@ def recommend(
             "CSV.",
         ),
     ] = None,
+    user_features: Annotated[
+        Path | None,
+        typer.Option(
+            "--user-features",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="CSV, TSV or Parquet: what is known of those who ask, for a model that reads it. A row for each "
+            "--history, in their order, or alone for people without one; a column user_id names them.",
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("--k", min=1, metavar="K", help="Items for each.")] = 10,
     filter_seen: Annotated[
         bool, typer.Option("--filter-seen/--keep-seen", help="Leave out what the user had already.")
@@ -79,17 +91,19 @@ def recommend(
     """Recommend items from a bundle, to users it knows or to histories it has never seen.
 
     For example: `recsys recommend runs/als --user 42 --user 7 --k 5`, or for somebody new
-    `recsys recommend runs/als --history 50,181,172`
+    `recsys recommend runs/als --history 50,181,172`, or by what else is known of people
+    `recsys recommend runs/two_tower --user-features people.csv`
     """
     from recsys_core.cli.reranking import read_reranker
     from recsys_core.runtime import load
 
-    check_askers(user, history)
+    check_askers(user, history, user_features)
     reranking = read_reranker(reranker)
     model = load(bundle, backend=backend.value, n_threads=threads)
     asked = model if reranking is None else reranking.behind(model)
+    question = askers(user, history, model, user_features)
     table = asked.recommend(
-        **askers(user, history, model),
+        **question,
         k=k,
         filter_seen=filter_seen,
         allow=None if allow is None else ids_of(listed(allow), model.items, "--allow"),
@@ -105,21 +119,28 @@ def recommend(
             "model": model.manifest["model"]["name"],
             "backend": backend.value,
             "k": k,
-            "asked_by": "user" if user else "history",
+            "asked_by": "user" if user else "history" if history else "user_features",
             "recommendations": table.to_dicts(),
         }
     )
+    called = _called(history, question.get("user_features"))
     for label in labels:
         rows = table.filter(table["user_id"] == label).drop("user_id").to_dicts()
-        out.table(rows, title=f"For {f'user {label}' if user else f'history {(history or ())[label]}'}")
+        kind, name = called.get(label, ("user", label))
+        out.table(rows, title=f"For {kind} {name}")
     if not labels:
         out.note(f"Nothing to recommend: no known id was given, or the filters leave no item. {_FALLBACK}")
-    elif history:
-        for row in sorted(set(range(len(history))) - set(labels)):
-            out.note(
-                f"Nothing for history {history[row]!r}: the model knows no item of it, or the filters leave none. "
-                f"{_FALLBACK}"
-            )
+        return
+    for kind, name in (called[label] for label in called if label not in labels):
+        out.note(f"Nothing for {kind} {name!r}: the model knows no item of it, or the filters leave none. {_FALLBACK}")
+
+
+def _called(histories: Sequence[str] | None, described: pl.DataFrame | None) -> dict[Any, tuple[str, Any]]:
+    """What to call those who are no known users, by their labels in the answer."""
+    if described is not None and "user_id" in described.columns:
+        return {label: ("user", label) for label in described["user_id"]}
+    rows: Sequence[Any] = histories or range(1, 1 + (0 if described is None else len(described)))
+    return {label: ("history" if histories else "row", row) for label, row in enumerate(rows)}
 
 
 def with_features(table: pl.DataFrame, features: pl.DataFrame | None, names: list[str] | None = None) -> pl.DataFrame:

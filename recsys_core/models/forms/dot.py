@@ -98,6 +98,11 @@ class DotForm(IndexedForm):
         """Whether histories can be asked for."""
         return self.fold_in is not None or self.encoder is not None
 
+    @property
+    def user_preparation(self) -> FeaturePreparation | None:
+        """How features of those who ask are read, or None if they are not."""
+        return None if self.encoder is None else self.encoder.preparation
+
     def _index_parts(self) -> tuple[FloatArray, FloatArray | None]:
         return self.item_factors, self.item_bias
 
@@ -204,7 +209,7 @@ class DotForm(IndexedForm):
                 meta["fold_in"]["ridge"] = vars(self.fold_in.ridge)
         if self.encoder is not None:
             arrays["encoder.graph"] = np.frombuffer(self.encoder.graph, np.uint8)
-            meta["encoder"] = {"max_length": self.encoder.max_length}
+            meta["encoder"] = self.encoder.state()
         if self.item_encoder is not None:
             arrays["item_encoder.graph"] = np.frombuffer(self.item_encoder.graph, np.uint8)
             meta["item_encoder"] = {"preparation": self.item_encoder.preparation.to_dict()}
@@ -227,7 +232,7 @@ class DotForm(IndexedForm):
             )
         encoder = None
         if "encoder" in meta:
-            encoder = HistoryEncoder(arrays["encoder.graph"].tobytes(), meta["encoder"]["max_length"])
+            encoder = HistoryEncoder.from_state(arrays["encoder.graph"].tobytes(), meta["encoder"])
         item_encoder = None
         if "item_encoder" in meta:
             preparation = FeaturePreparation.from_dict(meta["item_encoder"]["preparation"])

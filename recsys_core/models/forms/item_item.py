@@ -44,6 +44,7 @@ class ItemItemForm(FittedArrays):
 
     accepts_users: ClassVar[bool] = False
     accepts_histories: ClassVar[bool] = True
+    user_preparation: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         n_items = self.weights.shape[0] if self.weights.ndim else None

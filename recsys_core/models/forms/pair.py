@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_core import ops
-from recsys_core.data import Histories
+from recsys_core.data import FeaturePreparation, Histories
 from recsys_core.errors import ConfigError, DataError
 from recsys_core.models.arrays import finite_floats
 from recsys_core.models.filters import NO_FILTERS, Filters
@@ -62,7 +62,8 @@ class PairForm(FittedArrays):
     Raises
     ------
     DataError
-        There is no way to a query vector, or none that the retriever can go too.
+        There is no way to a query vector, or none that the retriever can go too; or both stages read features of
+        users, but each by a preparation of its own.
     ShapeError
         The retriever scores another number of items.
     ConfigError
@@ -98,6 +99,14 @@ class PairForm(FittedArrays):
                 "answers the other kind of question only."
             )
 
+        own = None if self.encoder is None else self.encoder.preparation
+        first = None if self.retriever is None else self.retriever.user_preparation
+        if own is not None and first is not None and own != first:
+            raise DataError(
+                "PairForm: expected both stages to read features of users by one preparation, got two; give the second "
+                "the retriever's."
+            )
+
     @property
     def n_items(self) -> int:
         """Items that it scores."""
@@ -120,6 +129,12 @@ class PairForm(FittedArrays):
     def accepts_histories(self) -> bool:
         """Whether histories can be asked for."""
         return self.encoder is not None and (self.retriever is None or self.retriever.accepts_histories)
+
+    @property
+    def user_preparation(self) -> FeaturePreparation | None:
+        """How features of those who ask are read, by either stage, or None if they are not."""
+        own = None if self.encoder is None else self.encoder.preparation
+        return own if own is not None or self.retriever is None else self.retriever.user_preparation
 
     def encode(self, user_index: IndexArray | None, histories: Histories | None) -> FloatArray:
         """Query vectors, float32 (n_queries, dq): rows looked up, or computed where a history is given."""
@@ -244,7 +259,7 @@ class PairForm(FittedArrays):
             arrays["user_inputs"] = self.user_inputs
         if self.encoder is not None:
             arrays["encoder.graph"] = np.frombuffer(self.encoder.graph, np.uint8)
-            meta["encoder"] = {"max_length": self.encoder.max_length}
+            meta["encoder"] = self.encoder.state()
         if self.retriever is not None:
             parts, inner = self.retriever.state()
             arrays |= {f"retriever.{name}": array for name, array in parts.items()}
@@ -258,7 +273,7 @@ class PairForm(FittedArrays):
 
         encoder = retriever = None
         if "encoder" in meta:
-            encoder = HistoryEncoder(arrays["encoder.graph"].tobytes(), meta["encoder"]["max_length"])
+            encoder = HistoryEncoder.from_state(arrays["encoder.graph"].tobytes(), meta["encoder"])
         if "retriever" in meta:
             inner = dict(meta["retriever"])
             prefix = "retriever."

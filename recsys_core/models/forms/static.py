@@ -36,6 +36,7 @@ class StaticForm(IndexedForm):
 
     accepts_users: ClassVar[bool] = True
     accepts_histories: ClassVar[bool] = True
+    user_preparation: ClassVar[None] = None
 
     @property
     def n_items(self) -> int:

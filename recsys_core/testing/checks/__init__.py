@@ -37,6 +37,7 @@ from recsys_core.testing.checks.training import (
     check_watching_changes_nothing,
 )
 from recsys_core.testing.checks.updating import check_partial_fit
+from recsys_core.testing.checks.user_features import check_user_features
 from recsys_core.testing.subject import Subject
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "check_threads",
     "check_unknown_items",
     "check_unknown_users",
+    "check_user_features",
     "check_watching_changes_nothing",
 ]
 
@@ -107,6 +109,7 @@ CHECKS: tuple[Check, ...] = (
     check_onnx_parity,
     check_bundle_round_trip,
     check_runtime,
+    check_user_features,
     check_quality,
 )
 """All checks, in the order in which they run."""

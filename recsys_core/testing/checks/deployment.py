@@ -18,7 +18,7 @@ from recsys_core.testing.outcome import NotApplicable, expect
 from recsys_core.testing.rankings import expect_same, expect_same_tables
 from recsys_core.testing.subject import Subject, questions
 
-__all__ = ["check_bundle_round_trip", "check_onnx_parity", "check_runtime"]
+__all__ = ["ONNX_TOLERANCE", "check_bundle_round_trip", "check_onnx_parity", "check_runtime", "load_saved"]
 
 # What save_bundle promises, relative to the largest score of a list, at least 1.
 ONNX_TOLERANCE = 1e-4
@@ -49,7 +49,7 @@ def check_onnx_parity(subject: Subject) -> None:
 def check_bundle_round_trip(subject: Subject) -> None:
     """A bundle holds the whole model: ids, histories, origin, and the answers it gave before it was saved."""
     model = subject.fitted
-    loaded = _loaded(model, "core")
+    loaded = load_saved(model, "core")
     expect(loaded.users == model.users and loaded.items == model.items, "bundle: the ids differ from the model's")
     expect(
         loaded.provenance == model.fitted.provenance, "bundle: name, settings or distribution differ from the model's"
@@ -68,7 +68,7 @@ def check_bundle_round_trip(subject: Subject) -> None:
 def check_runtime(subject: Subject) -> None:
     """Asked by ids, a bundle served by onnxruntime answers as the model did."""
     model = subject.fitted
-    served = _loaded(model, "onnx")
+    served = load_saved(model, "onnx")
     users, items = model.users.ids[:20].to_list(), model.items.ids.to_list()
     requests: list[dict[str, Any]] = [
         {"users": users},
@@ -88,7 +88,8 @@ def check_runtime(subject: Subject) -> None:
         )
 
 
-def _loaded(model: Recommender, backend: Literal["onnx", "core"]) -> Runtime:
+def load_saved(model: Recommender, backend: Literal["onnx", "core"]) -> Runtime:
+    """The model as a bundle gives it back."""
     with TemporaryDirectory(prefix="recsys-") as folder:
         try:
             bundle = save_bundle(model, Path(folder) / "bundle")
