@@ -38,7 +38,6 @@ from recsys_core.bundle.publish import published_directory
 from recsys_core.data import FeaturePreparation, Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, FormatError
 from recsys_core.export import ReducedEncoder, export_onnx
-from recsys_core.export.parity import TOLERANCE
 from recsys_core.models import DotForm, FittedModel, Provenance, Recommender, form_from_state, indexed_part
 from recsys_core.ops import ItemIndex
 
@@ -143,8 +142,7 @@ def save_bundle(
             raise FormatError(f"{path}: exists already; choose another path, or pass overwrite=True.")
         read_manifest(path)
     with published_directory(path) as directory:
-        tolerance = TOLERANCE if reduced is None else reduced.tolerance
-        parity = export_onnx(fitted, directory / MODEL, tolerance=tolerance)
+        parity = export_onnx(fitted, directory / MODEL)
         arrays, meta = fitted.form.state()
         state = {f"form.{name}": array for name, array in arrays.items()}
         state |= {f"histories.{name}": getattr(fitted.histories, name) for name in ("indptr", "indices", "weights")}

@@ -11,7 +11,7 @@ import onnx
 from recsys_core.errors import ExportError
 from recsys_core.export.feeding import history_repeats, history_width, score_width
 from recsys_core.export.graph import GraphBuilder
-from recsys_core.export.parity import TOLERANCE, ParityReport, check_parity
+from recsys_core.export.parity import ParityReport, check_parity
 from recsys_core.export.retrieval import add_retrieval_head
 from recsys_core.export.scoring import add_scoring
 from recsys_core.export.session import GRAPH_FORMAT_VERSION
@@ -69,7 +69,7 @@ def export_onnx(
     path: str | os.PathLike[str],
     *,
     k: int | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
 ) -> ParityReport:
     """Write a fitted model as one ONNX file, and check that onnxruntime gives the model's answers.
 

@@ -12,13 +12,12 @@ import numpy.typing as npt
 from recsys_core.data import Histories
 from recsys_core.errors import ExportError
 from recsys_core.export.session import OnnxRanker
-from recsys_core.models import NO_FILTERS, Filters, FittedModel
+from recsys_core.models import NO_FILTERS, DotForm, Filters, FittedModel, PairForm
+from recsys_core.models.history_encoder import TOLERANCE
 from recsys_core.models.user_features import DescribedHistories
 from recsys_core.types import IndexArray, Ranking
 
 __all__ = ["ParityReport", "check_parity"]
-
-TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class ParityReport:
 
 
 def check_parity(
-    fitted: FittedModel, path: str | os.PathLike[str], *, tolerance: float = TOLERANCE, random_state: int = 0
+    fitted: FittedModel, path: str | os.PathLike[str], *, tolerance: float | None = None, random_state: int = 0
 ) -> ParityReport:
     """Compare onnxruntime's answers with the model's own on several shapes.
 
@@ -69,7 +68,8 @@ def check_parity(
     path
         Its ONNX file.
     tolerance
-        Allowed difference of two scores, relative to the largest absolute score of the row, at least 1.
+        Allowed difference of two scores, relative to the largest absolute score of the row, at least 1.  By default
+        that of the model's encoder of histories if it has one, else 1e-4.
     random_state
         Chooses the users.
 
@@ -82,6 +82,9 @@ def check_parity(
     ExportError
         The answers differ.
     """
+    if tolerance is None:
+        encoder = fitted.form.encoder if isinstance(fitted.form, DotForm | PairForm) else None
+        tolerance = TOLERANCE if encoder is None else encoder.tolerance
     ranker = OnnxRanker(path)
     rng = np.random.default_rng(random_state)
     n_items = len(fitted.items)

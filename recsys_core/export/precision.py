@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -44,8 +44,6 @@ class ReducedEncoder:
         The metric of the model as it was, and of this one, on the same test part.
     query_difference
         Largest difference of a number of a training user's query, relative to the largest of all queries.
-    tolerance
-        What the parity check of an exported graph allows, relative to the largest score, at least 1.
     n_bytes_before, n_bytes_after
         Sizes of the encoder's graph.
     """
@@ -56,7 +54,6 @@ class ReducedEncoder:
     before: float
     after: float
     query_difference: float
-    tolerance: float
     n_bytes_before: int
     n_bytes_after: int
 
@@ -70,6 +67,11 @@ class ReducedEncoder:
         figures = asdict(replace(self, fitted=None))  # type: ignore[arg-type]
         del figures["fitted"]
         return {**figures, "loss": self.loss}
+
+    @classmethod
+    def from_dict(cls, fitted: FittedModel, figures: Mapping[str, Any]) -> ReducedEncoder:
+        """Inverse of :meth:`to_dict`, for a model that came from the same bundle as the figures."""
+        return cls(fitted, **{field.name: figures[field.name] for field in fields(cls) if field.name != "fitted"})
 
     def __str__(self) -> str:
         return (
@@ -114,7 +116,7 @@ def reduce_encoder(
     Notes
     -----
     An 8-bit scale is that of the largest activation of a batch, so that a row's answer depends a little on the rows
-    beside it: within ``tolerance``, and not, as for every other form, in the last bits only.  What items are scored
+    beside it: within its tolerance, and not, as for every other form, in the last bits only.  What items are scored
     with stays in float32.
     """
     if precision not in get_args(EncoderPrecision):
@@ -127,7 +129,7 @@ def reduce_encoder(
     assert isinstance(form, DotForm | PairForm)
     graph = _reduced(encoder.graph, precision)
     table = form.item_inputs if isinstance(form, PairForm) else form.item_factors
-    smaller = replace(encoder, graph=graph)
+    smaller = replace(encoder, graph=graph, tolerance=TOLERANCES[precision])
     queries, other = (each.encode(fitted.histories, table) for each in (encoder, smaller))
     if not np.isfinite(other).all():
         raise ExportError(f"{precision}: expected finite queries, got NaN or infinity; keep float32.")
@@ -151,7 +153,6 @@ def reduce_encoder(
         before,
         after,
         float(np.abs(queries - other).max(initial=0) / np.abs(queries).max(initial=1e-30)),
-        TOLERANCES[precision],
         len(encoder.graph),
         len(graph),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,10 @@ from recsys_core.types import FloatArray, IndexArray
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-__all__ = ["HistoryEncoder"]
+__all__ = ["TOLERANCE", "HistoryEncoder"]
+
+# How far the scores of two backends may differ by the rounding of float32, relative to the largest of a row.
+TOLERANCE = 1e-4
 
 # Rows are encoded together as long as their activations stay in the order of 100 MB.
 BATCH_NUMBERS = 1 << 23
@@ -54,6 +57,9 @@ class HistoryEncoder:
         The longest history that it takes, at least 1.
     preparation
         How a table of user features becomes the inputs that take them, or None if the graph takes none.
+    tolerance
+        How far a score may be from that of the same graph elsewhere, relative to the largest of its row, at least 1:
+        the rounding of float32, or more where the graph computes in fewer bits.
 
     Raises
     ------
@@ -66,6 +72,7 @@ class HistoryEncoder:
     graph: bytes
     max_length: int
     preparation: FeaturePreparation | None = None
+    tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
         if not isinstance(self.graph, bytes):
@@ -75,13 +82,15 @@ class HistoryEncoder:
 
     def __getstate__(self) -> dict[str, Any]:
         # A session cannot be pickled.
-        return {"graph": self.graph, "max_length": self.max_length, "preparation": self.preparation}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def state(self) -> dict[str, Any]:
         """What a saved form keeps of the encoder beside its graph, ready for JSON."""
         saved: dict[str, Any] = {"max_length": self.max_length}
         if self.preparation is not None:
             saved["preparation"] = self.preparation.to_dict()
+        if self.tolerance != TOLERANCE:
+            saved["tolerance"] = self.tolerance
         return saved
 
     @classmethod
@@ -89,7 +98,10 @@ class HistoryEncoder:
         """Inverse of :meth:`state`."""
         preparation = saved.get("preparation")
         return cls(
-            graph, saved["max_length"], None if preparation is None else FeaturePreparation.from_dict(preparation)
+            graph,
+            saved["max_length"],
+            None if preparation is None else FeaturePreparation.from_dict(preparation),
+            saved.get("tolerance", TOLERANCE),
         )
 
     def encode(self, histories: Histories, item_factors: FloatArray) -> FloatArray:

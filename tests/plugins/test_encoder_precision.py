@@ -9,7 +9,10 @@ import pytest
 
 pytest.importorskip("torch")
 
+from typer.testing import CliRunner
+
 from recsys_core import Interactions, create, evaluate, runtime, save_bundle
+from recsys_core.cli import app
 from recsys_core.data import split_leave_last
 from recsys_core.errors import ConfigError
 from recsys_core.export import reduce_encoder
@@ -33,7 +36,8 @@ def model(split):
 def test_it_is_smaller_and_close_and_says_what_it_costs(model, split, precision, share, tmp_path) -> None:
     reduced = reduce_encoder(model, precision, split)
     assert reduced.n_bytes_after == len(reduced.fitted.form.encoder.graph) < share * reduced.n_bytes_before
-    assert 0 < reduced.query_difference < reduced.tolerance
+    tolerance = reduced.fitted.form.encoder.tolerance
+    assert 0 < reduced.query_difference < tolerance
     for value, each in ((reduced.before, model), (reduced.after, reduced.fitted)):
         assert value == evaluate(each, split, k=[10], metrics=["ndcg"]).values["ndcg@10"]
     assert reduced.loss == reduced.before - reduced.after < 0.05 < reduced.before
@@ -47,6 +51,15 @@ def test_it_is_smaller_and_close_and_says_what_it_costs(model, split, precision,
     served = runtime.load(path).recommend(users, k=1)["item_id"].to_list()
     whole = model.recommend(users, k=1)["item_id"].to_list()
     assert np.mean([one == other for one, other in zip(served, whole, strict=True)]) >= 0.9
+
+    # Whoever saves what was loaded again needs to know nothing about it.
+    again = json.loads((save_bundle(runtime.load(path), tmp_path / "again") / "manifest.json").read_text())
+    assert again["parity"]["tolerance"] == tolerance
+    command = ["forget", str(path), str(tmp_path / "fewer"), "--user", str(users[0])]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    manifest = json.loads((tmp_path / "fewer" / "manifest.json").read_text())
+    assert manifest["encoder"] == recorded
+    assert manifest["parity"]["tolerance"] == tolerance
 
 
 def test_the_model_itself_stays_as_it_was(model, split) -> None:

@@ -40,6 +40,7 @@ def forget(
     from recsys_core.bundle.bundle import INDEX
     from recsys_core.cli.ids import ids_of
     from recsys_core.errors import ConfigError
+    from recsys_core.export import ReducedEncoder
 
     if bool(user) == everybody:
         raise ConfigError(
@@ -48,8 +49,9 @@ def forget(
     read = load_bundle(bundle)
     leaving = ids_of(user, read.fitted.users, "--user") if user else read.fitted.users.ids
     fitted = read.fitted.without_users(leaving)
+    reduction = read.manifest.get("encoder")
     path = save_bundle(
-        fitted,
+        fitted if reduction is None else ReducedEncoder.from_dict(fitted, reduction),
         output,
         metrics={name: float("nan") if value is None else value for name, value in read.manifest["metrics"].items()},
         overwrite=overwrite,
