@@ -14,6 +14,7 @@ from recsys_core.models import SearchRange
 from recsys_neural.models.trained import TrainedRecommender
 from recsys_neural.networks.sequence import SequenceEncoder, encode_histories
 from recsys_neural.training import HeldOut, ItemLoss, LossConfig, SequenceBatches, Task, Trainer
+from recsys_neural.training.processes import n_processes
 
 if TYPE_CHECKING:
     from recsys_core.data import Histories
@@ -58,7 +59,8 @@ class NextItemObjective(nn.Module):
     loss
         Of queries and their targets.
     mean_positions
-        Mean number of targets in a batch.  A batch weighs as many targets as it has, whatever its rows' lengths.
+        Mean number of targets in a process's share of a batch.  A share weighs as many targets as it has, whatever its
+        rows' lengths.
     """
 
     def __init__(self, encoder: SequenceEncoder, loss: ItemLoss, mean_positions: float) -> None:
@@ -127,7 +129,8 @@ class SequenceRecommender(TrainedRecommender):
         def make_task(histories: Histories, held_out: HeldOut | None) -> Task[NextItemObjective]:
             batches = SequenceBatches(histories, max_length=settings.max_length, batch_size=settings.batch_size)
             encoder = SequenceEncoder(interactions.n_items, settings.n_factors, self.build_network())
-            objective = NextItemObjective(encoder, ItemLoss(settings, interactions.n_items), batches.mean_positions)
+            loss = ItemLoss(settings, interactions.n_items)
+            objective = NextItemObjective(encoder, loss, batches.mean_positions / n_processes())
 
             def validate() -> float:
                 held = cast("HeldOut", held_out)

@@ -29,7 +29,9 @@ __all__ = ["TwoTower", "TwoTowerConfig"]
 class TwoTowerConfig(DescribedConfig):
     """Settings of :class:`TwoTower`."""
 
-    batch_size: int = Field(512, ge=1, description="Events in a step, over all processes; the others are negatives.")
+    batch_size: int = Field(
+        512, ge=1, description="Events in a step, over all processes; those of the same process are the negatives."
+    )
     user_encoder: EncoderChoice = Field("attention", description="Encoder of users: a name, or {name, settings}.")
     item_encoder: EncoderChoice = Field("mlp", description="Encoder of items: a name, or {name, settings}.")
     n_factors: Annotated[int, SearchRange(32, 256, log=True)] = Field(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch import distributed
 
 from recsys_core.errors import DeviceError
 
-__all__ = ["Processes", "joined_processes", "pick_device"]
+__all__ = ["Processes", "joined_processes", "n_processes", "pick_device"]
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,34 @@ class Processes:
         distributed.broadcast(shared, src=0)
         return float(shared)
 
+    def mean_of(self, value: float, device: torch.device) -> float:
+        """Return the mean over all processes of what each of them gives."""
+        if self.world_size == 1:
+            return value
+        total = torch.tensor([value], dtype=torch.float64, device=device)
+        distributed.all_reduce(total)
+        return float(total) / self.world_size
 
-@contextmanager
-def joined_processes(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that torchrun started, if it did, and leave the group as it was found."""
-    if not distributed.is_available() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Processes()
-        return
-    joined_here = not distributed.is_initialized()
-    if joined_here:
+
+def n_processes() -> int:
+    """Return how many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if distributed.is_available() else 1
+
+
+def joined_processes(device: torch.device) -> Processes:
+    """Join the processes that torchrun started, if it did, for as long as this one runs."""
+    if n_processes() == 1:
+        return Processes()
+    if not distributed.is_initialized():
+        # Not left before the end: whoever joins a second time waits for ever, and a refit is a second training.
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size())
-    finally:
-        if joined_here:
-            distributed.destroy_process_group()
+        atexit.register(_leave)
+    return Processes(distributed.get_rank(), distributed.get_world_size())
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def pick_device(name: str) -> torch.device:

@@ -60,7 +60,8 @@ class Trainer:
     Notes
     -----
     The objective is a module whose ``forward(*batch)`` returns a scalar loss.  Under torchrun each process takes its
-    share of every batch and the gradients are averaged; the first process validates and writes the files.
+    share of every batch, and gradients and reported losses are means over the processes; the first process validates
+    and writes the files.
 
     The order of epoch *e* depends on the seed and *e* alone, and a checkpoint keeps the weights, the optimizer, the
     random generators and the curve: a training that was killed goes on from its last whole epoch and ends in the same
@@ -144,7 +145,8 @@ class Trainer:
         ConfigError
             The loss is no longer finite, or the checkpoint belongs to another training.
         """
-        with joined_processes(self.device) as processes, self.seeded(stream=1 + processes.rank):
+        processes = joined_processes(self.device)
+        with self.seeded(stream=1 + processes.rank):
             run = _Run(self, objective.to(self.device), batches, processes, n_epochs or self.config.n_epochs, stage)
             run.resume()
             while not run.is_over:
@@ -178,7 +180,8 @@ class _Run:
         self.loss_of = objective
         if processes.world_size > 1:
             gpus = [self.device.index] if self.device.type == "cuda" else None
-            self.loss_of = DistributedDataParallel(objective, device_ids=gpus)
+            # An encoder may hold weights that its batches do not need; the exchange would wait for their gradients.
+            self.loss_of = DistributedDataParallel(objective, device_ids=gpus, find_unused_parameters=True)
         self.bf16 = _uses_bf16(self.config.precision, self.device)
         self.checkpoint = _staged(self.config.checkpoint, stage)
         self.curve_file = _staged(self.config.learning_curve, stage)
@@ -228,7 +231,7 @@ class _Run:
             self.optimizer.step()
             total += loss.detach()  # read once an epoch: reading it makes a GPU wait
             step += 1
-        return self.processes.agree_on(float(total) / len(self.batches), self.device)
+        return self.processes.mean_of(float(total) / len(self.batches), self.device)
 
     def _validate(self, validate: Callable[[], float]) -> float:
         score = 0.0
