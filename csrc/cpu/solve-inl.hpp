@@ -119,16 +119,21 @@ struct DiagonalBlock {
   vfloat row[tile_rows][parts];
   vfloat pivots;  // lane p holds pivot p
 
+  // From the tile_rows rows at `rows`, [., ld], whose block starts in column i.
   template <int r>
-  RECSYS_INLINE void read(const float* rows, std::int64_t ld) {
+  RECSYS_INLINE void read(const float* rows, std::int64_t i, std::int64_t ld) {
     if constexpr (r < tile_rows) {
+      // The whole vector that the block lies in: one from column i on could reach beyond the last row.
+      const std::int64_t first = i / lanes * lanes;
+      vfloat own = load(rows + r * ld + first);
+      if (first != i) own = second_half_first(own);
       if constexpr (parts == 1) {
-        row[r][0] = first_half(load(rows + r * ld), unit<static_cast<int>(tile_rows) + r>());
+        row[r][0] = first_half(own, unit<static_cast<int>(tile_rows) + r>());
       } else {
-        row[r][0] = load(rows + r * ld);
+        row[r][0] = own;
         row[r][1] = unit<r>();
       }
-      read<r + 1>(rows, ld);
+      read<r + 1>(rows, i, ld);
     }
   }
 
@@ -231,7 +236,7 @@ inline std::int64_t cholesky_solve(float* matrix, std::int64_t n, std::int64_t l
       update_row_block<tile_rows, Into::subtract>(matrix + i, ld, 1, matrix, i, ld, i / lanes * lanes, n, rows, ld);
     }
     DiagonalBlock block;
-    block.read<0>(rows + i, ld);
+    block.read<0>(rows, i, ld);
     block.pivots = broadcast(1.0F);
     block.eliminate<0>();
     float pivots[lanes];
