@@ -8,6 +8,9 @@ PACKAGES := recsys_core plugins/recsys_classic plugins/recsys_datasets plugins/r
 PYTEST := $(BIN)/python -m pytest
 # Processes that share the Python tests.
 WORKERS ?= auto
+# The CUDA module over an emulation of a device.
+EMULATED = -DRECSYS_CUDA=EMULATED -DRECSYS_BUILD_CORE=OFF -DRECSYS_WERROR=ON \
+    -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help quickstart test test-fast test-slow test-cpp test-sanitize test-cuda lint lint-cuda format bench wheel wheel-cuda clean
@@ -46,16 +49,17 @@ test-cpp: $(VENV)/dev.stamp ## the tests of the core without Python
 	$(BIN)/cmake --build build/tests
 	$(BIN)/ctest --test-dir build/tests --output-on-failure
 
-test-sanitize: $(VENV)/dev.stamp ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
-	    -DRECSYS_BUILD_PYTHON=OFF -DRECSYS_BUILD_TESTS=ON -DRECSYS_WERROR=ON -DRECSYS_SANITIZE=address,undefined
+# The interpreter is not built for it: the library must come first, beside the one that throws, and leaks are its own.
+test-sanitize: $(VENV)/dev.stamp ## test-cpp and test-cuda under AddressSanitizer and UndefinedBehaviorSanitizer of GCC
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja $(EMULATED) \
+	    -DRECSYS_BUILD_TESTS=ON -DRECSYS_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
+	    ASAN_OPTIONS=detect_leaks=0 RECSYS_CUDA_EMULATED=build/sanitize $(PYTEST) -m gpu tests/ops
 
 test-cuda: $(VENV)/dev.stamp ## the CUDA module's Python tests, over an emulation of a device
-	$(BIN)/cmake -S . -B build/emulated -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DRECSYS_WERROR=ON \
-	    -DRECSYS_CUDA=EMULATED -DRECSYS_BUILD_CORE=OFF -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-	    -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+	$(BIN)/cmake -S . -B build/emulated -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja $(EMULATED)
 	$(BIN)/cmake --build build/emulated
 	RECSYS_CUDA_EMULATED=build/emulated $(PYTEST) -m gpu tests/ops
 
