@@ -7,18 +7,20 @@ import onnx
 import polars as pl
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core import DotForm, Interactions, create, runtime, save_bundle  # noqa: E402
-from recsys_core.data import FeaturePreparation, Histories, IdMap  # noqa: E402
-from recsys_core.errors import ConfigError, DataError, NotFittedError  # noqa: E402
-from recsys_core.export import encoder_from_torch, export_onnx  # noqa: E402
-from recsys_core.models import FittedModel, HistoryEncoder, ItemEncoder  # noqa: E402
-from recsys_core.testing import parametrize_with_checks  # noqa: E402
-from recsys_core.testing.data import block_interactions  # noqa: E402
-from recsys_neural.encoders import EntityInputs, build_encoder  # noqa: E402
-from recsys_neural.models.new_items import new_item_graph  # noqa: E402
-from recsys_neural.models.towers import ItemTower, TwoTowerObjective, UserTower  # noqa: E402
+import torch
+
+from recsys_core import DotForm, Interactions, create, runtime, save_bundle
+from recsys_core.data import FeaturePreparation, Histories, IdMap
+from recsys_core.errors import ConfigError, DataError, NotFittedError
+from recsys_core.export import encoder_from_torch, export_onnx
+from recsys_core.models import FittedModel, HistoryEncoder, ItemEncoder
+from recsys_core.testing import parametrize_with_checks
+from recsys_core.testing.data import block_interactions
+from recsys_neural.encoders import EntityInputs, build_encoder
+from recsys_neural.models.new_items import new_item_graph
+from recsys_neural.models.towers import ItemTower, TwoTowerObjective, UserTower
 
 ENCODERS = ["attention", "cnn", "gru", "mlp", "text", "transformer"]
 SMALL = {"n_factors": 16, "n_epochs": 20, "max_length": 8, "batch_size": 128, "learning_rate": 0.01}

@@ -56,6 +56,7 @@ def compare(
     from recsys_core.cli.experiment import leading_metric, paired_text, predicted_note, run_trials, trial_rows
     from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions, make_split
+    from recsys_core.data.validation import counted
 
     flags = run_flags(path=path, dataset=dataset, columns=columns, separator=separator, split=split, k=k, metric=metric)
     run = read_run_config(config, settings or (), flags=flags)
@@ -81,7 +82,7 @@ def compare(
     best = trials[0].evaluation
     out.table(
         trial_rows(trials, confidence),
-        title=f"{len(trials)} model{'' if len(trials) == 1 else 's'}, split by {run.split.method}",
+        title=f"{counted(len(trials), 'model', 'models')}, split by {run.split.method}",
         caption=f"{best.n_users:,} users, {best.n_relevant:,} relevant items; best first by {leading}",
     )
     if best.n_predicted:

@@ -18,7 +18,7 @@ from recsys_core.testing.outcome import NotApplicable, expect
 from recsys_core.testing.rankings import expect_same, expect_same_tables
 from recsys_core.testing.subject import Subject, questions
 
-__all__ = ["ONNX_TOLERANCE", "check_bundle_round_trip", "check_onnx_parity", "check_runtime", "load_saved"]
+__all__ = ["check_bundle_round_trip", "check_onnx_parity", "check_runtime", "expect_served_alike", "load_saved"]
 
 # What save_bundle promises, relative to the largest score of a list, at least 1.
 ONNX_TOLERANCE = 1e-4
@@ -78,14 +78,19 @@ def check_runtime(subject: Subject) -> None:
     if model.form.accepts_histories:
         requests += [{"histories": [items[:3], [], items[5:6]]}]
     for request in requests:
-        expect_same_tables(
-            served.recommend(**request, k=5),
-            model.recommend(**request, k=5),
-            model.items,
-            f"runtime asked for {', '.join(request)}",
-            tolerance=ONNX_TOLERANCE,
-            least_scale=1.0,
-        )
+        expect_served_alike(served, model, request, f"runtime asked for {', '.join(request)}")
+
+
+def expect_served_alike(served: Runtime, model: Recommender, request: dict[str, Any], what: str) -> None:
+    """A served bundle answers a request by ids as the model does."""
+    expect_same_tables(
+        served.recommend(**request, k=5),
+        model.recommend(**request, k=5),
+        model.items,
+        what,
+        tolerance=ONNX_TOLERANCE,
+        least_scale=1.0,
+    )
 
 
 def load_saved(model: Recommender, backend: Literal["onnx", "core"]) -> Runtime:

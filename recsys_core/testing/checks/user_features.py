@@ -8,10 +8,10 @@ import numpy as np
 
 from recsys_core.errors import DataError
 from recsys_core.models import Recommender
-from recsys_core.testing.checks.deployment import ONNX_TOLERANCE, load_saved
+from recsys_core.testing.checks.deployment import expect_served_alike, load_saved
 from recsys_core.testing.data import described_users
 from recsys_core.testing.outcome import CheckFailedError, NotApplicable, expect
-from recsys_core.testing.rankings import expect_same, expect_same_tables, take
+from recsys_core.testing.rankings import expect_same, take
 from recsys_core.testing.subject import Subject
 from recsys_core.types import FloatArray
 
@@ -37,14 +37,7 @@ def check_user_features(subject: Subject) -> None:
     for backend in backends:
         served = load_saved(model, backend)
         for request in requests:
-            expect_same_tables(
-                served.recommend(**request, k=5),
-                model.recommend(**request, k=5),
-                model.items,
-                f"{backend} asked by {', '.join(request)}",
-                tolerance=ONNX_TOLERANCE,
-                least_scale=1.0,
-            )
+            expect_served_alike(served, model, request, f"{backend} asked by {', '.join(request)}")
     _expect_rows_apart(model)
     _expect_missing_is_not_told(model)
     try:
