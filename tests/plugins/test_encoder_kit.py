@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core import create  # noqa: E402
-from recsys_core.errors import ConfigError, DTypeError, PluginError  # noqa: E402
-from recsys_core.registry import EncoderSpec, Entry, default_registry  # noqa: E402
-from recsys_core.testing import block_interactions, check_conformance, find_kit, parametrize_with_checks  # noqa: E402
-from recsys_neural.encoders import Encoder, EntityEmbedding, EntityInputs, build_encoder, example_batch  # noqa: E402
-from recsys_neural.testing import ENCODER_CHECKS  # noqa: E402
+import torch
+
+from recsys_core import create
+from recsys_core.errors import ConfigError, DTypeError, PluginError
+from recsys_core.registry import EncoderSpec, Entry, default_registry
+from recsys_core.testing import block_interactions, check_conformance, find_kit, parametrize_with_checks
+from recsys_neural.encoders import Encoder, EntityEmbedding, EntityInputs, build_encoder, example_batch
+from recsys_neural.testing import ENCODER_CHECKS
 
 REGISTERED = sorted(entry.spec.name for entry in default_registry().entries("encoder"))
 

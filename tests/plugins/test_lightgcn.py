@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core import create  # noqa: E402
-from recsys_core.testing import parametrize_with_checks  # noqa: E402
-from recsys_core.testing.data import block_interactions, held_out_items  # noqa: E402
-from recsys_neural.models.bag import HistoryBag  # noqa: E402
-from recsys_neural.models.lightgcn import LightGcnConfig, _Graph, _Propagation  # noqa: E402
+import torch
+
+from recsys_core import create
+from recsys_core.testing import parametrize_with_checks
+from recsys_core.testing.data import block_interactions, held_out_items
+from recsys_neural.models.bag import HistoryBag
+from recsys_neural.models.lightgcn import LightGcnConfig, _Graph, _Propagation
 
 SMALL = {"n_factors": 16, "n_layers": 2, "n_epochs": 15, "batch_size": 128, "learning_rate": 0.02, "validation": 0.0}
 SMALL |= {"n_negatives": 16, "n_threads": 1}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core import create  # noqa: E402
-from recsys_core.testing import parametrize_with_checks  # noqa: E402
-from recsys_core.testing.data import held_out_items  # noqa: E402
-from recsys_neural.models.bag import HistoryBag  # noqa: E402
-from recsys_neural.models.multvae import MultVaeConfig, _Autoencoder  # noqa: E402
+import torch
+
+from recsys_core import create
+from recsys_core.testing import parametrize_with_checks
+from recsys_core.testing.data import held_out_items
+from recsys_neural.models.bag import HistoryBag
+from recsys_neural.models.multvae import MultVaeConfig, _Autoencoder
 
 SMALL = {"n_hidden": 32, "n_latent": 8, "n_epochs": 40, "batch_size": 64, "learning_rate": 0.01, "validation": 0.0}
 SMALL |= {"anneal_steps": 50, "n_threads": 1}

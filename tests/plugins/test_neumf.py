@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core import create  # noqa: E402
-from recsys_core.testing import parametrize_with_checks  # noqa: E402
-from recsys_core.testing.data import block_interactions, held_out_items  # noqa: E402
-from recsys_neural.models.neumf import NeuMfConfig, _Objective  # noqa: E402
+import torch
+
+from recsys_core import create
+from recsys_core.testing import parametrize_with_checks
+from recsys_core.testing.data import block_interactions, held_out_items
+from recsys_neural.models.neumf import NeuMfConfig, _Objective
 
 SMALL = {"n_factors": 8, "hidden": (16, 8), "n_epochs": 20, "batch_size": 256, "learning_rate": 0.01}
 SMALL |= {"validation": 0.0, "n_threads": 1}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core.data import Histories  # noqa: E402
-from recsys_core.errors import DataError  # noqa: E402
-from recsys_neural.training import HeldOut, RowBatches, SequenceBatches, hold_out_last  # noqa: E402
+import torch
+
+from recsys_core.data import Histories
+from recsys_core.errors import DataError
+from recsys_neural.training import HeldOut, RowBatches, SequenceBatches, hold_out_last
 
 
 def random_histories(n_rows: int, seed: int = 0) -> Histories:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core.errors import ConfigError, PluginError, UnknownModelError  # noqa: E402
-from recsys_core.registry import default_registry  # noqa: E402
-from recsys_neural.encoders import EntityEmbedding, EntityInputs, TargetAttention, build_encoder  # noqa: E402
+import torch
+
+from recsys_core.errors import ConfigError, PluginError, UnknownModelError
+from recsys_core.registry import default_registry
+from recsys_neural.encoders import EntityEmbedding, EntityInputs, TargetAttention, build_encoder
 
 N_DIMS = 8
 ENCODERS = ["attention", "cnn", "gru", "mlp", "text", "transformer", {"name": "cnn", "over": "matrix"}]

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from torch.nn import functional  # noqa: E402
+import torch
+from torch.nn import functional
 
-from recsys_core.errors import ConfigError, ShapeError  # noqa: E402
-from recsys_core.models import build_config  # noqa: E402
-from recsys_neural.training import ItemLoss, LossConfig, linear_cross_entropy  # noqa: E402
+from recsys_core.errors import ConfigError, ShapeError
+from recsys_core.models import build_config
+from recsys_neural.training import ItemLoss, LossConfig, linear_cross_entropy
 
 N_POSITIONS, N_ITEMS, N_FACTORS = 13, 29, 6
 

@@ -9,14 +9,16 @@ import textwrap
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core import Interactions, create, save_bundle  # noqa: E402
-from recsys_core.data import Histories  # noqa: E402
-from recsys_core.errors import ConfigError  # noqa: E402
-from recsys_core.testing import Subject, parametrize_with_checks  # noqa: E402
-from recsys_core.testing.checks import check_quality  # noqa: E402
-from recsys_neural.networks.sequence import SequenceEncoder, encode_histories  # noqa: E402
+import torch
+
+from recsys_core import Interactions, create, save_bundle
+from recsys_core.data import Histories
+from recsys_core.errors import ConfigError
+from recsys_core.testing import Subject, parametrize_with_checks
+from recsys_core.testing.checks import check_quality
+from recsys_neural.networks.sequence import SequenceEncoder, encode_histories
 
 MODELS = ["sasrec", "hstu", "gru4rec", "caser"]
 SMALL = {"n_factors": 16, "n_epochs": 15, "batch_size": 32, "learning_rate": 0.01, "max_length": 8, "dropout": 0.1}

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core.errors import ConfigError, DeviceError, FormatError  # noqa: E402
-from recsys_neural.training import RowBatches, StopTraining, Trainer, TrainingConfig, fit_held_out  # noqa: E402
-from recsys_neural.training.trainer import learning_rate_factor  # noqa: E402
+import torch
+
+from recsys_core.errors import ConfigError, DeviceError, FormatError
+from recsys_neural.training import RowBatches, StopTraining, Trainer, TrainingConfig, fit_held_out
+from recsys_neural.training.trainer import learning_rate_factor
 
 
 class Regression(torch.nn.Module):

@@ -8,16 +8,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from recsys_core import Interactions, create, runtime, save_bundle  # noqa: E402
-from recsys_core.data import Histories  # noqa: E402
-from recsys_core.errors import ConfigError, DataError  # noqa: E402
-from recsys_core.testing import parametrize_with_checks  # noqa: E402
-from recsys_core.types import Ranking  # noqa: E402
-from recsys_neural.models.candidates import CandidateBatches, CandidateLists, without_newest  # noqa: E402
-from recsys_neural.models.ranker import _is_gain  # noqa: E402
-from recsys_neural.models.ranking import listwise_loss  # noqa: E402
+import torch
+
+from recsys_core import Interactions, create, runtime, save_bundle
+from recsys_core.data import Histories
+from recsys_core.errors import ConfigError, DataError
+from recsys_core.testing import parametrize_with_checks
+from recsys_core.types import Ranking
+from recsys_neural.models.candidates import CandidateBatches, CandidateLists, without_newest
+from recsys_neural.models.ranker import _is_gain
+from recsys_neural.models.ranking import listwise_loss
 
 SMALL = {"n_factors": 8, "n_candidates": 20, "n_epochs": 60, "learning_rate": 0.02, "batch_size": 32, "n_threads": 1}
 EAGER = {"n_hidden": 64, "id_dropout": 0.1, "dropout": 0.1, "weight_decay": 0.0, "validation": 0.1}
