@@ -47,18 +47,6 @@ inline void check_features(const DeviceSgdSide& side, const std::string& name) {
   check_finite(side.features, name + "_features");
 }
 
-// L(rank) after t trials, for rank = floor((n - 1) / t), over L(n - 1).
-inline std::vector<float> trial_losses(std::int64_t n_trials, std::int64_t n_items) {
-  std::vector<double> harmonic(static_cast<std::size_t>(std::max<std::int64_t>(n_items, 2)), 0.0);
-  for (std::size_t r = 1; r < harmonic.size(); ++r) harmonic[r] = harmonic[r - 1] + 1.0 / static_cast<double>(r);
-  std::vector<float> losses;
-  // After n trials the rank is 0, and so is the loss.
-  for (std::int64_t trial = 1; trial <= std::min(n_trials, std::max<std::int64_t>(n_items - 1, 1)); ++trial) {
-    losses.push_back(static_cast<float>(harmonic[static_cast<std::size_t>((n_items - 1) / trial)] / harmonic.back()));
-  }
-  return losses;
-}
-
 // A block of users: their entries.
 struct EntryBlock {
   DeviceBuffer<std::int64_t> indptr;
@@ -116,7 +104,7 @@ void sgd(const CsrView& interactions, const SgdOptions& options, const DeviceSgd
   check_finite(interactions, "interactions");
   check_weights(interactions, "interactions");
   const ItemLottery lottery = detail::make_lottery(interactions, options, items.features.cols > 0);
-  const std::vector<float> by_trial = detail::trial_losses(options.n_negatives, interactions.cols);
+  const std::vector<float> by_trial = warp_trial_losses(options.n_negatives, interactions.cols);
   const std::span<const ItemLottery::Slot> slots = lottery.slots();
   const std::int64_t fixed = detail::DeviceSide::bytes(users, options.adagrad) +
                              detail::DeviceSide::bytes(items, options.adagrad) +

@@ -1,12 +1,27 @@
 // An epoch of bpr or warp: one warp a sample.
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
 #include "cuda/runtime.cuh"
 #include "cuda/sgd_rows.cuh"
 #include "cuda/sgd_sampling.cuh"
 #include "recsys/sgd_objective.hpp"
 
 namespace recsys::cuda {
+
+// L(rank) after t trials, for rank = floor((n - 1) / t), over L(n - 1).
+[[nodiscard]] inline std::vector<float> warp_trial_losses(std::int64_t n_trials, std::int64_t n_items) {
+  std::vector<double> harmonic(static_cast<std::size_t>(std::max<std::int64_t>(n_items, 2)), 0.0);
+  for (std::size_t r = 1; r < harmonic.size(); ++r) harmonic[r] = harmonic[r - 1] + 1.0 / static_cast<double>(r);
+  std::vector<float> losses;
+  // After n trials the rank is 0, and so is the loss.
+  for (std::int64_t trial = 1; trial <= std::min(n_trials, std::max<std::int64_t>(n_items - 1, 1)); ++trial) {
+    losses.push_back(static_cast<float>(harmonic[static_cast<std::size_t>((n_items - 1) / trial)] / harmonic.back()));
+  }
+  return losses;
+}
 
 struct SgdArguments {
   // A block of users: all of them where their entries fit the device.
@@ -19,7 +34,7 @@ struct SgdArguments {
   ItemDraws draws;
   SgdStepSize step;
   std::int32_t n_trials;      // of warp
-  const float* trial_losses;  // [n_trials]: L(rank) after so many trials, for warp
+  const float* trial_losses;  // [n_trials]: of warp_trial_losses
   bool reject_positives;
   SgdSideView user_side;
   SgdSideView item_side;

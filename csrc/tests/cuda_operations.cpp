@@ -2,4 +2,5 @@
 // include.
 #include "cuda/als.cuh"
 #include "cuda/fold_in.cuh"
+#include "cuda/sgd.cuh"
 #include "cuda/topk.cuh"

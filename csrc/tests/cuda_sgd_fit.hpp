@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cuda/sgd.cuh"
+#include "cuda/sgd.hpp"
 
 namespace recsys::test {
 

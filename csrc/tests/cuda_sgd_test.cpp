@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cuda/sgd.cuh"
+#include "cuda/sgd_epoch.cuh"
 #include "tests/check.hpp"
 #include "tests/cuda_check.hpp"
 #include "tests/cuda_sgd_fit.hpp"
@@ -168,13 +168,13 @@ TEST(cuda_sgd_takes_the_steps_of_the_formula) {
 }
 
 TEST(cuda_warp_weighs_a_violation_by_the_draws_it_took) {
-  const std::vector<float> losses = cuda::detail::trial_losses(3, 5);
+  const std::vector<float> losses = cuda::warp_trial_losses(3, 5);
   CHECK(losses.size() == 3);
   const double all = 1 + 1 / 2.0 + 1 / 3.0 + 1 / 4.0;
   CHECK(std::abs(static_cast<double>(losses[0]) - 1) < 1e-6);
   CHECK(std::abs(static_cast<double>(losses[1]) - 1.5 / all) < 1e-6);
   CHECK(std::abs(static_cast<double>(losses[2]) - 1 / all) < 1e-6);
-  CHECK(cuda::detail::trial_losses(100, 5).size() == 4);  // of more draws the rank is 0
+  CHECK(cuda::warp_trial_losses(100, 5).size() == 4);  // of more draws the rank is 0
   // An entry that scores far above all others has no step to take.
   const std::vector<std::int64_t> indptr{0, 1};
   const std::vector<std::int32_t> items{0};
