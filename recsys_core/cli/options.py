@@ -19,6 +19,7 @@ __all__ = [
     "SetOption",
     "SplitOption",
     "ThreadsOption",
+    "UserFeaturesOption",
 ]
 
 _DATA = "Data"
@@ -102,4 +103,15 @@ RerankerOption: TypeAlias = Annotated[
 ]
 ThreadsOption: TypeAlias = Annotated[
     int, typer.Option("--threads", min=0, metavar="N", help="Threads for ranking, 0 for all.")
+]
+UserFeaturesOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--user-features",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="CSV, TSV or Parquet: what is known of those who ask, for a model that reads it. A row for each "
+        "--history, in their order, or alone for people without one; a column user_id names them.",
+    ),
 ]

@@ -1,4 +1,4 @@
-"""Recommending by what is known of people: a file of features beside histories, or alone."""
+"""Recommending and explaining by what is known of people: a file of features beside histories, or alone."""
 
 from __future__ import annotations
 
@@ -54,22 +54,38 @@ def test_features_alone_name_their_people(recsys, club: Path, tmp_path: Path) ->
     assert "For row 1" in recsys(*asked).stdout
 
 
+def test_explaining_reads_the_same_file(recsys, club: Path, tmp_path: Path) -> None:
+    file = people(tmp_path, "town,age\nulm,30\n")
+    asked = ("explain", club, "--history", "1,2", "--k", "2")
+    report = recsys(*asked, "--user-features", file, "--json").json
+    expected = runtime.load(club).explain(histories=[[1, 2]], user_features={"town": "ulm", "age": 30}, k=2)
+    assert report["explanations"] == [pytest.approx(row) for row in expected.drop("user_id").to_dicts()]
+    assert report["explanations"] != recsys(*asked, "--json").json["explanations"]
+
+
+def test_features_alone_are_no_reasons(recsys, club: Path, tmp_path: Path) -> None:
+    file = people(tmp_path, "user_id,town,age\ncat,ulm,\ndan,,20\n")
+    assert "Nothing to explain" in recsys("explain", club, "--user-features", file).stderr
+
+
+@pytest.mark.parametrize("name", ["recommend", "explain"])
 @pytest.mark.parametrize(
     ("text", "options", "code", "message"),
     [
         ("twon\nulm\n", (), 3, "did you mean 'town'"),
         ("town\nulm\n", ("--user", "ann"), 2, "--user-features: expected --history beside it, or nothing, got --user"),
-        ("town\nulm\n", ("--history", "1", "--history", "2"), 3, "a row for each of 2 histories, got 1 rows"),
+        ("town\nulm\nulm\n", ("--history", "1"), 3, "a row for each of 1 histories, got 2 rows"),
         ("age\nold\n", (), 3, r"user_features['age']: expected numbers"),
     ],
 )
-def test_faults_are_one_line(recsys, club: Path, tmp_path: Path, text, options, code, message) -> None:
-    outcome = recsys("recommend", club, "--user-features", people(tmp_path, text), *options, code=code)
+def test_faults_are_one_line(recsys, club: Path, tmp_path: Path, name, text, options, code, message) -> None:
+    outcome = recsys(name, club, "--user-features", people(tmp_path, text), *options, code=code)
     assert message in " ".join(outcome.stderr.split())
 
 
-def test_a_model_that_reads_none_says_so(recsys, bundle: Path, tmp_path: Path) -> None:
-    outcome = recsys("recommend", bundle, "--user-features", people(tmp_path, "town\nulm\n"), code=3)
+@pytest.mark.parametrize("name", ["recommend", "explain"])
+def test_a_model_that_reads_none_says_so(recsys, bundle: Path, tmp_path: Path, name: str) -> None:
+    outcome = recsys(name, bundle, "--user-features", people(tmp_path, "town\nulm\n"), code=3)
     assert "expected a model that reads features of users when it is asked, got ease" in " ".join(
         outcome.stderr.split()
     )

@@ -9,6 +9,7 @@ import typer
 
 from recsys_core.cli.command import command
 from recsys_core.cli.ids import askers, check_askers, ids_of, listed
+from recsys_core.cli.options import UserFeaturesOption
 from recsys_core.cli.output import Output
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def explain(
         str | None,
         typer.Option("--history", metavar="ID,ID,...", help="Items that somebody had, known to the model or not."),
     ] = None,
+    user_features: UserFeaturesOption = None,
     item: Annotated[
         str | None,
         typer.Option("--item", metavar="ID,ID,...", help="Items to explain; those recommended if left out."),
@@ -40,15 +42,17 @@ def explain(
 ) -> None:
     """Say which items of a history recommendations rest on.
 
-    Each reason stands with what the score would lose without it. For example:
-    `recsys explain runs/als --user 42` or `recsys explain runs/als --history 50,181,172 --item 174`
+    Each reason stands with what the score would lose without it; features of who asks stay as they are, and are no
+    reasons. For example: `recsys explain runs/als --user 42` or
+    `recsys explain runs/als --history 50,181,172 --item 174`, and with what else is known of somebody new
+    `recsys explain runs/two_tower --history 50,181,172 --user-features person.csv`
     """
     from recsys_core.runtime import load
 
     users, histories = ([] if one is None else [one] for one in (user, history))
-    check_askers(users, histories)
+    check_askers(users, histories, user_features)
     model = load(bundle, n_threads=threads)
-    asked = askers(users, histories, model)
+    asked = askers(users, histories, model, user_features)
     item_ids = None if item is None else ids_of(listed(item), model.items, "--item")
     table = model.explain(**asked, item_ids=item_ids, k=k, n_reasons=reasons, n_threads=threads).drop("user_id")
     out.data({"bundle": str(bundle), "model": model.manifest["model"]["name"], "explanations": table.to_dicts()})

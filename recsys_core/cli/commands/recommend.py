@@ -11,7 +11,7 @@ import typer
 
 from recsys_core.cli.command import command
 from recsys_core.cli.ids import askers, check_askers, ids_of, listed
-from recsys_core.cli.options import RerankerOption
+from recsys_core.cli.options import RerankerOption, UserFeaturesOption
 from recsys_core.cli.output import Output
 
 if TYPE_CHECKING:
@@ -59,17 +59,7 @@ def recommend(
             "CSV.",
         ),
     ] = None,
-    user_features: Annotated[
-        Path | None,
-        typer.Option(
-            "--user-features",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="CSV, TSV or Parquet: what is known of those who ask, for a model that reads it. A row for each "
-            "--history, in their order, or alone for people without one; a column user_id names them.",
-        ),
-    ] = None,
+    user_features: UserFeaturesOption = None,
     k: Annotated[int, typer.Option("--k", min=1, metavar="K", help="Items for each.")] = 10,
     filter_seen: Annotated[
         bool, typer.Option("--filter-seen/--keep-seen", help="Leave out what the user had already.")
