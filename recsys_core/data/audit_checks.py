@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
+from recsys_core.data.order import stable_order
 from recsys_core.data.validation import SHOWN_ROWS, Finding, counted, describe_rows, first_rows
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Events:
     @cached_property
     def cell_order(self) -> IndexArray:
         """The events by pair, and those of one pair in row order; sorted once for all checks."""
-        return np.argsort(self.cells, kind="stable")
+        by_item = stable_order(self.item_index, len(self.items))
+        return by_item[stable_order(self.user_index[by_item], len(self.users))]
 
     @cached_property
     def repeats(self) -> npt.NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys_core.data.order import stable_order
 from recsys_core.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Histories:
 
         Notes
         -----
-        O(n log n).
+        O(n_rows + n_entries), those that there are included.
 
         Examples
         --------
@@ -190,7 +191,7 @@ class Histories:
                 f"{np.shape(weights)}"
             )
         every = np.concatenate([np.repeat(np.arange(len(self)), self.lengths), rows])
-        order = np.argsort(every, kind="stable")
+        order = stable_order(every, n_rows)
         indptr = np.zeros(n_rows + 1, dtype=np.int64)
         np.cumsum(np.bincount(every, minlength=n_rows), out=indptr[1:])
         return Histories(

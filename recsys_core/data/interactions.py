@@ -15,6 +15,7 @@ from recsys_core.data.frames import to_series
 from recsys_core.data.histories import Histories
 from recsys_core.data.id_map import IdMap, as_id_map, factorize
 from recsys_core.data.matrix import Aggregate, build_csr
+from recsys_core.data.order import stable_order
 from recsys_core.data.table import CheckedTable, check_columns, check_table
 from recsys_core.data.validation import raise_first
 from recsys_core.errors import DataError, DTypeError, ShapeError
@@ -259,7 +260,7 @@ class Interactions:
 
         Notes
         -----
-        O(n log n) the first time.
+        O(n + n_users + n_items) the first time; for "last" and with times, O(n log n).
         """
         if aggregate not in self._matrices:
             rows, columns, weights = self.user_index, self.item_index, self.weight
@@ -275,8 +276,9 @@ class Interactions:
     def time_order(self) -> IndexArray:
         """Return the rows by user and then by time, int64, shape (n,); ties, and unknown times, in row order."""
         if self.datetime is None:
-            return np.argsort(self.user_index, kind="stable")
-        return np.lexsort((self.datetime, self.user_index))
+            return stable_order(self.user_index, self.n_users)
+        by_time = np.argsort(self.datetime, kind="stable")
+        return by_time[stable_order(self.user_index[by_time], self.n_users)]
 
     def histories(self) -> Histories:
         """Return each user's items in time order, repeats kept; a row for every user of the map."""

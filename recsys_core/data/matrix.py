@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from recsys_core.data.order import stable_order
 from recsys_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,32 +45,34 @@ def build_csr(
 
     Notes
     -----
-    One stable sort, O(n log n), and three temporaries of 8 n bytes.  Sums are accumulated in float64.
+    O(n + n_rows + n_columns), and three temporaries of 8 n bytes.  Sums are accumulated in float64.
     """
     import scipy.sparse as sp
 
     if aggregate not in get_args(Aggregate):
         raise ConfigError(f"aggregate: expected one of {', '.join(get_args(Aggregate))}, got {aggregate!r}")
-    cells = rows.astype(np.int64) * shape[1] + columns
-    order = np.argsort(cells, kind="stable")
-    cells = cells[order]
-    first = np.flatnonzero(np.diff(cells, prepend=-1))
-    ends = np.append(first, len(cells))[1:]
+    by_column = stable_order(columns, shape[1])
+    order = by_column[stable_order(rows[by_column], shape[0])]
+    rows, columns = rows[order], columns[order]
+    is_first = np.ones(len(rows), bool)
+    is_first[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
+    first = np.flatnonzero(is_first)
+    ends = np.append(first, len(rows))[1:]
     if aggregate == "binary":
         data = np.ones(len(first), dtype=np.float32)
     elif aggregate == "count":
         data = (ends - first).astype(np.float32)
     elif aggregate == "last":
         data = weights[order[ends - 1]]
-    elif len(first) == len(cells):
+    elif len(first) == len(rows):
         data = weights[order]
     elif aggregate == "max":
         data = np.maximum.reduceat(weights[order], first)
     else:
         data = np.add.reduceat(weights[order], first, dtype=np.float64).astype(np.float32)
-    cells = cells[first]
-    indptr = np.searchsorted(cells, np.arange(shape[0] + 1, dtype=np.int64) * shape[1]).astype(np.int64)
-    indices = (cells % shape[1] if len(cells) else cells).astype(np.int32)
+    indptr = np.zeros(shape[0] + 1, np.int64)
+    np.cumsum(np.bincount(rows[first], minlength=shape[0]), out=indptr[1:])
+    indices = columns[first].astype(np.int32, copy=False)
     matrix: sp.csr_matrix[Any] = sp.csr_matrix((data, indices, indptr), shape=shape)
     matrix.has_canonical_format = True
     return matrix
