@@ -45,7 +45,7 @@ def stable_order(keys: npt.NDArray[np.integer], n_values: int) -> IndexArray:
     import scipy.sparse as sp
 
     # A row of one entry for each key: the rows of the entries of a column are where its value stands.
-    ends = np.arange(n + 1).astype(np.int32 if n < 2**31 else np.int64)
+    ends = np.arange(n + 1)
     one_a_row: sp.csr_matrix[Any] = sp.csr_matrix((np.zeros(n, np.float32), keys, ends), shape=(n, n_values))
     order: IndexArray = one_a_row.tocsc().indices.astype(np.int64)
     return order
