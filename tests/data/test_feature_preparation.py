@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import polars as pl
 import pytest
 
@@ -101,29 +100,6 @@ def test_text_columns_can_be_named() -> None:
         FeaturePreparation.from_table(FILMS.select("item_id"))
     with pytest.raises(FormatError, match=r"what FeaturePreparation\.to_dict returns"):
         FeaturePreparation.from_dict({})
-
-
-@pytest.fixture
-def sentence_model(tmp_path: Path) -> Path:
-    """A tokenizer of three words in any case, and a graph that looks up a row of a table for each."""
-    tokenizers = pytest.importorskip("tokenizers")
-    words = tokenizers.models.WordLevel({"[UNK]": 0, "green": 1, "tea": 2, "cup": 3}, unk_token="[UNK]")
-    tokenizer = tokenizers.Tokenizer(words)
-    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    table = onnx.numpy_helper.from_array(np.float32([[9, 9], [1, 0], [0, 1], [3, 4]]), "table")
-    integers = [
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["B", "T"])
-        for name in ("input_ids", "attention_mask")
-    ]
-    floats = onnx.helper.make_tensor_value_info("last_hidden_state", onnx.TensorProto.FLOAT, ["B", "T", 2])
-    node = onnx.helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])
-    graph = onnx.helper.make_graph([node], "sentences", integers, [floats], [table])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-    (tmp_path / "onnx").mkdir()
-    onnx.save(model, tmp_path / "onnx" / "model.onnx")
-    return tmp_path
 
 
 def test_a_sentence_model_gives_one_vector_a_text(sentence_model: Path) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import json
+import re
 import subprocess
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
-from recsys_core import create, export_onnx, list_models
-from recsys_core.data import Histories
+from recsys_core import Interactions, create, export_onnx, list_models, save_bundle
+from recsys_core.data import Histories, SentenceModel
 from recsys_core.models import FittedModel
 from recsys_core.testing import block_interactions
 from recsys_core.testing.rankings import expect_same
@@ -38,21 +39,24 @@ for path in sorted(Path(sys.argv[1]).glob("*/model.onnx")):
 np.savez(sys.argv[2], **answers)
 """
 N_ASKED, K = 9, 7
+# The same with features of those who ask, of which every bundle says how they become inputs.
+PAGE = (Path(__file__).parents[2] / "docs" / "deploying.md").read_text(encoding="utf-8")
+(USER_INPUTS,) = re.findall(r"<!-- deployer functions.*?-->\s*```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+FILLING_SCRIPT = (
+    "import json\n"
+    + USER_INPUTS
+    + SCRIPT.replace(
+        "    for question",
+        """
+    preparation = json.loads((path.parent / "user_features.json").read_text("utf-8"))
+    people = json.loads((path.parents[1] / "people.json").read_text("utf-8"))
+    told = user_inputs(preparation, people)
+    for question""",
+    ).replace("asked = np.load(question)", "asked = {**told, **np.load(question)}")
+)
 # Little training: what is learned is for other tests.
 NEURAL = {"n_epochs": 1, "validation": 0.0, "n_threads": 1}
 SETTINGS: dict[str, dict[str, Any]] = {"slim": {"l1": 0.1}}
-
-
-@pytest.fixture(scope="module")
-def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that holds onnxruntime, numpy and what these need."""
-    folder = tmp_path_factory.mktemp("bare") / "venv"
-    venv.create(folder, with_pip=True)
-    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "onnxruntime", "numpy"], check=True, timeout=600)
-    for absent in ("recsys_core", "onnx", "torch", "polars", "scipy"):
-        assert subprocess.run([python, "-I", "-c", f"import {absent}"], capture_output=True).returncode != 0, absent
-    return python
 
 
 def fitted(name: str) -> FittedModel:
@@ -74,24 +78,28 @@ def strangers() -> Histories:
     return Histories.from_lists([rng.permutation(block_interactions().n_items)[:n].tolist() for n in range(N_ASKED)])
 
 
-def questions(model: FittedModel) -> dict[str, tuple[dict[str, np.ndarray[Any, Any]], Ranking]]:
-    """What is fed to the graph, and what the model itself answers, for known users and for histories."""
-    histories = strangers()
+def fed(histories: Histories) -> dict[str, np.ndarray[Any, Any]]:
+    """Histories as a graph takes them."""
     history = histories.newest(N_ASKED)
-    feeds = {
-        "user_index": np.full(N_ASKED, -1),
+    return {
+        "user_index": np.full(len(histories), -1),
         "history": history,
         "history_weight": (history >= 0).astype(np.float32),
-        "exclude": np.full((N_ASKED, 0), -1),
+        "exclude": np.full((len(histories), 0), -1),
         "allow": np.zeros(0, np.int64),
         "k": np.array(K, np.int64),
     }
+
+
+def questions(model: FittedModel) -> dict[str, tuple[dict[str, np.ndarray[Any, Any]], Ranking]]:
+    """What is fed to the graph, and what the model itself answers, for known users and for histories."""
+    feeds = fed(strangers())
     found = {}
     if model.form.accepts_users:
         users = np.arange(N_ASKED)
         found["users"] = {**feeds, "user_index": users}, model.form.rank(users, None, K)
     if model.form.accepts_histories:
-        found["histories"] = feeds, model.form.rank(None, histories, K)
+        found["histories"] = feeds, model.form.rank(None, strangers(), K)
     return found
 
 
@@ -109,6 +117,67 @@ def test_every_model_answers_with_onnxruntime_and_numpy_alone(bare_python: Path,
     answers = tmp_path / "answers.npz"
     command = [bare_python, "-W", "error", "-c", SCRIPT, tmp_path, answers]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    got = np.load(answers)
+    for key, answer in expected.items():
+        expect_same(Ranking(got[f"{key}.0"], got[f"{key}.1"]), answer, key, tolerance=1e-4, least_scale=1.0)
+
+
+TOWNS, HOBBIES = ("Ulm", "Bonn", "Köln"), ("go", "tea", "cups", "rum")
+
+
+def people(n: int, seed: int) -> list[dict[str, Any]]:
+    """Of whom some things are known, as JSON has them; of the first one, nothing."""
+    rng = np.random.default_rng(seed)
+    told = [
+        {
+            "town": str(rng.choice(TOWNS)),
+            "age": float(rng.integers(18, 80)),
+            "hobbies": rng.permutation(HOBBIES)[: rng.integers(0, 4)].tolist(),
+            "about": " ".join(rng.choice(["green", "tea", "cup"], rng.integers(1, 5)).tolist()),
+        }
+        for _ in range(n)
+    ]
+    return [{}] + [{name: value for name, value in person.items() if rng.random() < 0.8} for person in told[1:]]
+
+
+def described_interactions() -> Interactions:
+    interactions = block_interactions()
+    table = pl.DataFrame(people(interactions.n_users, 1), schema=["town", "age", "hobbies", "about"])
+    return interactions.with_features(user_features=table.with_columns(user_id=interactions.users.ids))
+
+
+@pytest.mark.slow
+def test_features_of_those_who_ask_are_read_with_onnxruntime_and_numpy_alone(
+    bare_python: Path, sentence_model: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    settings: dict[str, tuple[str, dict[str, Any]]] = {
+        "ngrams": ("two_tower", {**NEURAL, "n_buckets": 100}),
+        "vectors": ("two_tower", {**NEURAL, "text_model": str(sentence_model)}),
+    }
+    askers = people(N_ASKED, 2)
+    texts = [asker.get("about") for asker in askers]
+    folder, expected = tmp_path / "bundles", {}
+    folder.mkdir()
+    (folder / "people.json").write_text(json.dumps(askers), encoding="utf-8")
+    for label, (name, options) in settings.items():
+        model = create(name, text_columns=["about"], **options).fit(described_interactions()).fitted
+        path = save_bundle(model, folder / label)
+        for question, histories in (("described", strangers()), ("newcomers", Histories.from_lists([[]] * N_ASKED))):
+            # A deployer runs the sentence-transformer, too.
+            vectors = {"user_vector": SentenceModel(sentence_model).encode(texts)} if "text_model" in options else {}
+            np.savez(path / f"{question}.npz", **fed(histories), **vectors)
+            expected[f"{label}.{question}"] = model.recommend_indices(
+                histories=histories, user_features=askers, k=K, filter_seen=False
+            )
+    answers = tmp_path / "answers.npz"
+    done = subprocess.run(
+        [bare_python, "-W", "error", "-c", FILLING_SCRIPT, folder, answers],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     got = np.load(answers)
     for key, answer in expected.items():
