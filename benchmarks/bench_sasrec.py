@@ -81,11 +81,7 @@ class Trial:
         wanted = self.split.test.to_frame().select("user_id", "item_id")
         hits = recommended.join(wanted, on=["user_id", "item_id"])
         self.curve.append(float((1 / np.log2(hits["rank"].to_numpy() + 1)).sum() / len(wanted)))
-        print(
-            f"  epoch {len(self.curve)}: {self.curve[-1]:.4f}, {self.processor:.0f} s so far",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"  epoch {len(self.curve)}: {self.curve[-1]:.4f}", file=sys.stderr, flush=True)
 
 
 def run_recsys_core(trial: Trial) -> None:
