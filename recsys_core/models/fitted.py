@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -128,7 +128,8 @@ class FittedModel:
         on_unknown
             What to do about an unknown user, or an unknown item in a history: ``"raise"``; ``"warn"`` or ``"ignore"``
             to leave it out; ``"fallback"`` to leave unknown items out, and to give the most popular items, those of the
-            most users, to unknown users and to those of whose history nothing is left.
+            most users, to unknown users, to those of whose history nothing is left, and to whom the model itself would
+            give nothing.
         n_threads
             Threads to use, 0 for all.
 
@@ -156,8 +157,11 @@ class FittedModel:
         and no feature is known either, gets what the model says of everybody: its scores, where it has one an item, its
         item biases, or what its encoder makes of no items.  A model with none of these scores all items alike, 0, then:
         it has nothing to say, and there are no rows.  ``on_unknown="fallback"`` gives the most popular items in either
-        case.
+        case.  A known user without events is answered as the model was trained, and gets the most popular items where
+        that is nothing.
         """
+        check_at_least_one(k, "k")
+        k = min(k, max(1, len(self.items)))  # a table holds no padding, so that no k makes it large
         query = self._query(users, histories, user_features, on_unknown)
         allow_index, deny_index = resolve_allowed(self.items, allow, on_unknown), known_items(self.items, deny, "deny")
         ranking = self.recommend_indices(
@@ -169,10 +173,9 @@ class FittedModel:
             deny=deny_index,
             n_threads=n_threads,
         )
-        if query.fallback.any():
-            one = np.zeros(1, np.int64)
-            popular = self._popularity.rank(one, None, k, Filters(allow=allow_index, deny=deny_index), n_threads)
-            ranking = _interleaved(ranking, popular, query.fallback)
+        if on_unknown == "fallback":
+            filters = Filters(allow=allow_index, deny=deny_index)
+            ranking = self._with_popular(query, ranking, k, filter_seen, filters, n_threads)
         return self._label(query.labels, ranking)
 
     def recommend_indices(
@@ -365,6 +368,7 @@ class FittedModel:
             The model gives one score an item and so relates no two of them.
         """
         check_at_least_one(k, "k")
+        k = min(k, max(1, len(self.items)))
         labels = as_ids(item_ids)
         table = self._label(labels, self.form.similar(self._known_items(labels), k, n_threads))
         return table.rename({"item_id": "similar_item_id"}).rename({"user_id": "item_id"})
@@ -421,6 +425,7 @@ class FittedModel:
         """
         check_at_least_one(k, "k")
         check_at_least_one(n_reasons, "n_reasons")
+        k = min(k, max(1, len(self.items)))
         if isinstance(self.form, StaticForm) or not self.form.accepts_histories:
             raise DataError(
                 f"explain: expected a model whose scores depend on a history, got {self.provenance.name or 'another'}; "
@@ -549,6 +554,24 @@ class FittedModel:
     ) -> Ranking:
         # The one step that a bundle's ONNX graph or a re-ranker can take over.
         return self.form.rank(user_index, histories, k, filters, n_threads)
+
+    def _with_popular(
+        self, query: Query, ranking: Ranking, k: int, filter_seen: bool, filters: Filters, n_threads: int
+    ) -> Ranking:
+        """The ranking with the most popular items for strangers, and in the rows in which the model gives nothing."""
+        empty = np.flatnonzero(ranking.indices[:, 0] < 0)
+        # Filters may have emptied them, which is no error in a model that keeps no users and knows nothing popular.
+        if len(empty) and len(self.histories.indices):
+            asked = query.histories if query.user_index is None else self.histories.rows(query.user_index)
+            assert asked is not None
+            seen = asked.rows(empty).to_csr(len(self.items)) if filter_seen else None
+            popular = self._popularity.rank(empty, None, k, replace(filters, exclude=seen), n_threads)
+            ranking = Ranking(ranking.indices.copy(), ranking.scores.copy())
+            ranking.indices[empty], ranking.scores[empty] = popular
+        if query.fallback.any():
+            popular = self._popularity.rank(np.zeros(1, np.int64), None, k, filters, n_threads)
+            ranking = _interleaved(ranking, popular, query.fallback)
+        return ranking
 
     def _query(self, users: Any, histories: Any, user_features: Any, on_unknown: OnUnknown) -> Query:
         check_one_given(users, histories, user_features=user_features)

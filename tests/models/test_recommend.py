@@ -265,6 +265,33 @@ def test_what_is_popular_is_what_most_users_had(shop):
     assert popular.drop("user_id").rows() == [("gin", 2.0, 1), ("ale", 1.0, 2)]
 
 
+def test_a_known_user_of_whom_the_model_says_nothing_can_get_what_is_popular(shop):
+    histories = Histories.from_lists([[0], [1, 3], [4, 3, 3], []])
+    grown = FittedModel(shop.form, IdMap([*USERS, "kim"]), shop.items, histories)
+    assert grown.recommend("kim").shape == (0, 4)
+    asked = ["kim", "zoe", "ann"]
+    table = grown.recommend(asked, k=2, deny=["gin"], on_unknown="fallback")
+    assert [items_of(table, user) for user in asked] == [["tea", "ale"], ["tea", "ale"], ["wine", "tea"]]
+
+
+def test_what_is_popular_leaves_out_what_its_reader_had():
+    user_factors = np.array([[1], [0]], np.float32)  # of the second nothing was learned, though she had something
+    form = DotForm(np.arange(1, 6, dtype=np.float32)[:, None], user_factors=user_factors)
+    model = FittedModel(form, IdMap(["ann", "kim"]), IdMap(ITEMS), Histories.from_lists([[3, 0], [3]]))
+    assert model.recommend("kim").shape == (0, 4)
+    for filter_seen, expected in ((True, ["ale", "gin"]), (False, ["tea", "ale"])):
+        table = model.recommend(["ann", "kim"], k=2, filter_seen=filter_seen, on_unknown="fallback")
+        assert items_of(table, "kim") == expected
+        assert items_of(table, "ann")[0] == "wine"
+
+
+def test_the_fallback_gives_nothing_where_the_filters_leave_nothing(shop):
+    keeps_nobody = FittedModel(shop.form, IdMap([]), shop.items, Histories.from_lists([]))
+    for model in (shop, keeps_nobody):
+        table = model.recommend(histories=[["ale"], ["tea"]], allow=["ale"], k=2, on_unknown="fallback")
+        assert table.rows() == [(1, "ale", 8.0, 1)]
+
+
 def test_the_fallback_keeps_to_the_filters(shop):
     table = shop.recommend(["zoe"], k=9, allow=["ale", "gin", "tea"], deny=["tea"], on_unknown="fallback")
     assert table["item_id"].to_list() == ["ale", "gin"]
@@ -290,6 +317,13 @@ def test_an_unknown_item_in_a_history_can_be_left_out(shop):
 def test_a_history_of_which_nothing_is_left_can_get_what_is_popular(shop):
     table = shop.recommend(histories=[["cola"], ["ale", "cola"], []], k=1, on_unknown="fallback")
     assert table.rows() == [(0, "tea", 2.0, 1), (1, "wine", 4.0, 1), (2, "tea", 2.0, 1)]
+
+
+def test_no_k_makes_an_answer_large(shop):
+    k = 1 << 62  # as many places would take up all memory
+    assert shop.recommend(["ann", "zoe"], k=k, on_unknown="fallback").height == 4 + 5
+    assert shop.similar_items("ale", k=k).height == 4
+    assert shop.explain("ann", k=k)["item_id"].n_unique() == 4
 
 
 def test_many_unknown_ids_are_not_all_listed(shop):
