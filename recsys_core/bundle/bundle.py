@@ -33,7 +33,14 @@ import polars as pl
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from recsys_core.bundle.manifest import FORMAT_VERSION, read_manifest, read_whole, verify_files, write_manifest
+from recsys_core.bundle.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    read_manifest,
+    read_whole,
+    verify_files,
+    write_manifest,
+)
 from recsys_core.bundle.publish import published_directory
 from recsys_core.data import FeaturePreparation, Histories, IdMap
 from recsys_core.errors import ConfigError, DataError, FormatError
@@ -140,6 +147,9 @@ def save_bundle(
     if path.exists():
         if not overwrite:
             raise FormatError(f"{path}: exists already; choose another path, or pass overwrite=True.")
+        if not (path / MANIFEST).is_file():
+            kind = "a folder" if path.is_dir() else "a file"
+            raise FormatError(f"{path}: expected a bundle to overwrite, got {kind} that is none; choose another path.")
         read_manifest(path)
     with published_directory(path) as directory:
         parity = export_onnx(fitted, directory / MODEL)
@@ -215,8 +225,8 @@ def read_bundle(path: Path, manifest: dict[str, Any], *, verify: bool) -> Bundle
         features = path / ITEM_FEATURES
         fitted = FittedModel(
             form=form_from_state(meta.pop("kind"), arrays, meta),
-            users=IdMap.from_json((path / USER_IDS).read_text(encoding="utf-8")),
-            items=IdMap.from_json((path / ITEM_IDS).read_text(encoding="utf-8")),
+            users=_read_ids(path / USER_IDS),
+            items=_read_ids(path / ITEM_IDS),
             histories=Histories(*(state[f"histories.{name}"] for name in ("indptr", "indices", "weights"))),
             item_features=pl.read_parquet(features) if ITEM_FEATURES in manifest["files"] else None,
             provenance=Provenance(**manifest["model"]),
@@ -228,6 +238,13 @@ def read_bundle(path: Path, manifest: dict[str, Any], *, verify: bool) -> Bundle
             f"{path}: cannot be read ({type(cause).__name__}: {cause}); write the bundle again."
         ) from cause
     return Bundle(fitted, manifest, path / MODEL)
+
+
+def _read_ids(path: Path) -> IdMap:
+    try:
+        return IdMap.from_json(path.read_text(encoding="utf-8"))
+    except (FormatError, UnicodeDecodeError) as cause:
+        raise FormatError(f"{path}: cannot be read ({cause}); write the bundle again.") from cause
 
 
 def _write_preparation(path: Path, preparation: FeaturePreparation) -> None:

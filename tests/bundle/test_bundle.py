@@ -67,9 +67,19 @@ def test_an_existing_path_is_refused_and_kept(fitted: FittedModel, tmp_path) -> 
 
 def test_overwrite_spares_a_directory_that_is_no_bundle(fitted: FittedModel, tmp_path) -> None:
     (tmp_path / "thesis.txt").write_text("dear")
-    with pytest.raises(FormatError, match="expected a bundle"):
+    with pytest.raises(FormatError, match="expected a bundle to overwrite, got a folder that is none; choose another"):
         save_bundle(fitted, tmp_path, overwrite=True)
+    with pytest.raises(FormatError, match="got a file that is none"):
+        save_bundle(fitted, tmp_path / "thesis.txt", overwrite=True)
     assert (tmp_path / "thesis.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("damaged", [b'{"dtype": "string", "ids": ["a', b'{"dtype": "string", "ids": ["\xdd"]}'])
+def test_unverified_ids_that_are_damaged_are_named(fitted: FittedModel, tmp_path, damaged: bytes) -> None:
+    path = save_bundle(fitted, tmp_path / "demo")
+    (path / "user_ids.json").write_bytes(damaged)
+    with pytest.raises(FormatError, match=r"user_ids\.json: cannot be read"):
+        load_bundle(path, verify=False)
 
 
 def test_a_failed_save_leaves_the_old_bundle_and_nothing_else(fitted: FittedModel, tmp_path, monkeypatch) -> None:
