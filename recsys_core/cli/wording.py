@@ -34,6 +34,7 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], _Replacement], ...]] = (
     (re.compile(r" or 'fallback' for"), " or --on-unknown fallback for"),
     (re.compile(r"pass time_unit"), "pass --set data.time_unit=UNIT"),
     (re.compile(r"make one with save_bundle"), "make one with `recsys fit`"),
+    (re.compile(r"use split_(\w+)"), r"pass --split \1"),
     (re.compile(r"to_csr adds their weights up; aggregate=.* does otherwise"), "models add their weights up"),
     (re.compile(r"filter_min drops them"), "in Python, Interactions.filter_min drops them"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ def read_interactions(
             source=str(path),
         )
     except (pl.exceptions.PolarsError, nw.exceptions.NarwhalsError) as error:
-        raise FormatError(f"path: cannot read {str(path)!r}: {error}") from error
+        raise FormatError(f"path: cannot read {str(path)!r}: {_reason(error, Path(path), separator)}") from error
 
 
 def scan_table(
@@ -115,6 +116,21 @@ def scan_table(
     )
     given = dict(schema or {})
     return scan(schema_overrides=given | _texts_of_digits(scan(schema_overrides=given), scan, set(given)))
+
+
+def _reason(error: Exception, path: Path, separator: str | None) -> str:
+    """What polars says, in one line; of a line with too many fields, which one it is."""
+    told = str(error).strip().partition("\n")[0]
+    if "more fields than" not in told:
+        return told
+    separator = _SEPARATORS.get(path.suffix.lower()) if separator is None else separator
+    place = "a line"
+    if separator is not None:  # not within a compressed file
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            lines = csv.reader(file, delimiter=separator)
+            n_fields = len(next(lines))
+            place = next((f"line {lines.line_num}" for fields in lines if len(fields) > n_fields), place)
+    return f"{place} has more fields than the first; mend it, or quote what holds the separator"
 
 
 def _check_utf8(path: Path) -> None:

@@ -173,7 +173,8 @@ def split_global_time(
     times = interactions.datetime
     if times is None:
         raise DataError(
-            "interactions: expected times to split at, got none; map a datetime column, or split_leave_last"
+            'interactions: expected times to split at, got none; name their column, columns={"datetime": ...}, or '
+            "use split_leave_last, for which the order of the rows will do"
         )
     if at is not None and test_fraction is not None:
         raise ConfigError(f"test_fraction, at: expected one of them, got {test_fraction} and {at!r}")

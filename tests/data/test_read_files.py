@@ -39,6 +39,16 @@ def test_an_id_far_down_may_make_the_column_one_of_strings(tmp_path):
     assert Interactions.read(path).users.dtype == "string"
 
 
+@pytest.mark.parametrize(("name", "line"), [("t.csv", "line 5"), ("t.csv.gz", "a line")])
+def test_a_line_with_too_many_fields_is_named(tmp_path, name, line):
+    text = 'user_id,item_id\n1,a\n2,"b,\nc"\n3,c,4\n4,d,5\n'
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    with pytest.raises(FormatError) as caught:
+        Interactions.read(tmp_path / name)
+    told = f"'{tmp_path / name}': {line} has more fields than the first; mend it, or quote what holds the separator"
+    assert str(caught.value) == f"path: cannot read {told}"
+
+
 def test_what_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match=r"expected a file, got '.*gone.csv', which does not exist"):
         Interactions.read(tmp_path / "gone.csv")

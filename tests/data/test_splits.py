@@ -100,7 +100,9 @@ def test_global_time_at_a_moment():
 
 
 def test_global_time_needs_times_and_one_setting():
-    with pytest.raises(DataError, match="expected times to split at, got none"):
+    with pytest.raises(
+        DataError, match=r'got none; name their column, columns=\{"datetime": \.\.\.\}, or use split_leave_last'
+    ):
         split_global_time(build([(1, 1, 0), (1, 2, 1)], times=False))
     with pytest.raises(ConfigError, match=r"expected one of them, got 0.5 and '1970-01-02'"):
         split_global_time(build([(1, 1, 0)]), test_fraction=0.5, at="1970-01-02")
