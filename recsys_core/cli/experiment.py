@@ -64,9 +64,11 @@ def run_trials(
 ) -> list[Trial]:
     """Fit and measure each model, with a re-ranker behind it if one is given; best first by the leading metric.
 
-    Every model is made before the first is fitted, so that a wrong setting of the last one shows at once.
+    Every model and metric is made before the first model is fitted, so that a wrong setting or name shows at once.
     """
     models = [(request, create(request.name, **request.settings)) for request in requests]
+    for name in section.metrics or ():
+        find_metric(name)
     trials = []
     for request, model in models:
         started = time.perf_counter()

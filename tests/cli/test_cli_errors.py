@@ -13,6 +13,7 @@ import pytest
 from recsys_core import errors
 from recsys_core.cli.failures import EXIT_CODES, exit_code
 from recsys_core.errors import UnknownModelError
+from recsys_core.models import Recommender
 
 
 def test_every_kind_of_error_has_a_code() -> None:
@@ -135,10 +136,24 @@ def test_remedies_are_options(recsys, events: pl.DataFrame, tmp_path: Path) -> N
     assert "--user: 1 unknown user(s): 999" in told
     assert "pass --on-unknown ignore to leave them out or --on-unknown fallback for" in told
     assert "repeat --user for several" in recsys("recommend", tmp_path / "b", "--user", "1,2", code=3).stderr
+    told = recsys("evaluate", "popularity", "--path", path, code=3).stderr
+    assert "name their column, --columns datetime=NAME, or pass --split leave_last" in told
     assert "make one with `recsys fit`" in recsys("recommend", tmp_path, "--user", "1", code=5).stderr
     assert (
         "--allow: 1 unknown item(s): 7" in recsys("recommend", tmp_path / "b", "-u", "1", "--allow", "7", code=3).stderr
     )
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_misspelt_metric_is_found_before_the_training(
+    recsys, data: tuple[str, ...], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*args: object, **options: object) -> None:
+        raise AssertionError("trained before the metrics were looked at")
+
+    monkeypatch.setattr(Recommender, "fit", train)
+    outcome = recsys(command, "popularity", *data, "--metric", "ndgc", code=2)
+    assert "unknown metric 'ndgc'; did you mean 'ndcg'?" in outcome.stderr
 
 
 def test_rows_are_said_to_be_counted_from_0(recsys, tmp_path: Path) -> None:
@@ -153,8 +168,16 @@ def test_rows_are_said_to_be_counted_from_0(recsys, tmp_path: Path) -> None:
 def test_what_exists_already_is_wrong_usage_everywhere(recsys, events: pl.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     events.write_parquet(path)
-    recsys("fit", "popularity", "--path", path, "-o", tmp_path / "b")
-    assert "exists already" in recsys("fit", "popularity", "--path", path, "-o", tmp_path / "b", code=2).stderr
+    bundle = tmp_path / "b"
+    recsys("fit", "popularity", "--path", path, "-o", bundle)
+    for asked in (
+        ("fit", "popularity", "--path", path, "-o", bundle),
+        ("export", bundle, path),
+        ("forget", bundle, bundle, "--user", 1),
+    ):
+        told = recsys(*asked, code=2).stderr
+        assert "exists already" in told
+        assert "pass --overwrite" in told
 
 
 def test_an_interrupt_while_the_command_is_being_imported_is_reported_as_any_other() -> None:

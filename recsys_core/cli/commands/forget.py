@@ -46,6 +46,8 @@ def forget(
         raise ConfigError(
             f"expected either --user or --everybody, got {'both' if user else 'neither'}; give one of the two."
         )
+    if output.exists() and not overwrite:
+        raise ConfigError(f"OUTPUT: {output} exists already; choose another path, or pass --overwrite.")
     read = load_bundle(bundle)
     leaving = ids_of(user, read.fitted.users, "--user") if user else read.fitted.users.ids
     fitted = read.fitted.without_users(leaving)
