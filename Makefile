@@ -13,7 +13,7 @@ EMULATED = -DRECSYS_CUDA=EMULATED -DRECSYS_BUILD_CORE=OFF -DRECSYS_WERROR=ON \
     -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help quickstart test test-fast test-slow test-cpp test-sanitize test-cuda lint lint-cuda format bench wheel wheel-cuda clean
+.PHONY: help quickstart test test-fast test-slow test-cpp test-sanitize test-threads test-cuda lint lint-cuda format bench wheel wheel-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ test-sanitize: $(VENV)/dev.stamp ## test-cpp and test-cuda under AddressSanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
 	    ASAN_OPTIONS=detect_leaks=0 RECSYS_CUDA_EMULATED=build/sanitize $(PYTEST) -m gpu tests/ops
+
+test-threads: $(VENV)/dev.stamp ## test-cpp, but for the emulated device, under ThreadSanitizer of GCC
+	$(BIN)/cmake -S . -B build/threads -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	    -DRECSYS_BUILD_PYTHON=OFF -DRECSYS_BUILD_TESTS=ON -DRECSYS_WERROR=ON -DRECSYS_SANITIZE=thread
+	$(BIN)/cmake --build build/threads
+	$(BIN)/ctest --test-dir build/threads --output-on-failure
 
 test-cuda: $(VENV)/dev.stamp ## the CUDA module's Python tests, over an emulation of a device
 	$(BIN)/cmake -S . -B build/emulated -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja $(EMULATED)

@@ -22,12 +22,13 @@
 
 #include "cpu/kernel_table.hpp"
 #include "cpu/simd.hpp"
+#include "cpu/thread_sanitizer.hpp"
 
 namespace recsys::cpu::RECSYS_ISA_NS {
 
 typedef float shared_vfloat __attribute__((vector_size(RECSYS_SIMD_BYTES), aligned(4), may_alias));
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(RECSYS_THREAD_SANITIZER)
 RECSYS_INLINE vfloat load_shared(const float* from) {
   vfloat value;
   for (std::int64_t i = 0; i < lanes; ++i) {

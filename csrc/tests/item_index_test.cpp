@@ -143,6 +143,34 @@ TEST(changed_indices_answer_as_fresh_ones) {
   recsys::set_isa(recsys::isa_name(before));
 }
 
+TEST(readers_of_an_index_and_whoever_changes_it_do_not_disturb_each_other) {
+  constexpr std::int64_t n = 700;
+  std::mt19937 random(9);
+  const auto factors = draw(random, n * d);
+  const auto queries = draw(random, 5 * d);
+  const auto more = draw(random, 50 * d);
+  std::vector<std::int64_t> at(50);
+  for (std::size_t i = 0; i < at.size(); ++i) at[i] = static_cast<std::int64_t>(i) * 13;
+  const auto changed = [&](const ItemIndex& index) {
+    return index.updated(at, {more.data(), 50, d}, {}).appended({more.data(), 50, d}, {}).removed({at.data(), 7});
+  };
+  const ItemIndex reference({factors.data(), n, d}, {}, Metric::dot);
+  const Ranked want = rank(reference, queries, {}, Method::float32);
+  const Ranked want_changed = rank(changed(reference), queries, {}, Method::float32);
+
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    const ItemIndex index({factors.data(), n, d}, {}, Metric::dot);  // all meet over its compact copy, not yet made
+    std::atomic<int> n_wrong = 0;
+    std::vector<std::thread> threads;
+    for (const Method method : {Method::compact, Method::automatic, Method::compact}) {
+      threads.emplace_back([&, method] { n_wrong += rank(index, queries, {}, method) != want; });
+    }
+    threads.emplace_back([&] { n_wrong += rank(changed(index), queries, {}, Method::compact) != want_changed; });
+    for (auto& thread : threads) thread.join();
+    CHECK(n_wrong == 0);
+  }
+}
+
 TEST(changes_that_do_not_fit_are_refused) {
   const std::vector<float> ones(30, 1.0F);
   const ItemIndex index({ones.data(), 3, 5}, {}, Metric::dot);

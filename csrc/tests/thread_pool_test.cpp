@@ -11,17 +11,9 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/thread_sanitizer.hpp"
 #include "recsys/errors.hpp"
 #include "tests/check.hpp"
-
-// GCC says it by a macro of its own, Clang by a feature.
-#if defined(__SANITIZE_THREAD__)
-#define RECSYS_THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RECSYS_THREAD_SANITIZER 1
-#endif
-#endif
 
 using recsys::parallel_for;
 
