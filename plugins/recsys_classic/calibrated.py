@@ -82,7 +82,8 @@ class Calibrated(Reranker):
         Raises
         ------
         ConfigError
-            ``k`` is not between 1 and the pool's width, or the model's items have no such column.
+            ``k`` is not between 1 and the pool's width; or the model's items have no such column, or, without a column,
+            it keeps no users whose histories would say how popular they are.
         DataError
             The column holds numbers or times, which are no categories.
         """
@@ -132,15 +133,19 @@ class Calibrated(Reranker):
 
 
 def _categories(model: FittedModel, column: str | None) -> CSR:
-    if column is None:
-        pairs = model.histories.to_csr(len(model.items))
-        return popularity_strata(np.bincount(pairs.indices, minlength=len(model.items)))
     table = model.item_features
     there = [] if table is None else table.columns[1:]
+    features = f"a feature of the model's items ({', '.join(there) or 'it has none'})"
+    if column is None:
+        if not len(model.histories.indices):
+            raise ConfigError(
+                f"column: expected {features}, got None, which takes what users had for how popular items are; this "
+                "model keeps no users."
+            )
+        pairs = model.histories.to_csr(len(model.items))
+        return popularity_strata(np.bincount(pairs.indices, minlength=len(model.items)))
     if table is None or column not in there:
-        raise ConfigError(
-            f"column: expected a feature of the model's items ({', '.join(there) or 'it has none'}), got {column!r}."
-        )
+        raise ConfigError(f"column: expected {features}, got {column!r}.")
     encoder = FeatureEncoder.from_table(table, columns=[column], min_count=1)
     if encoder.columns[0].kind != "values":
         raise DataError(f"column: expected categories, got {column!r}, which holds numbers or times; cut it into bins.")

@@ -104,6 +104,15 @@ def test_wrong_columns_are_refused(model):
         model.reranked(Calibrated(column="year")).recommend("a")
 
 
+def test_without_users_there_is_no_popularity_to_mirror(model):
+    nobody = model.without_users(list("abcd"))
+    asked = {"histories": [[0, 1]], "k": 3}
+    with pytest.raises(ConfigError, match=r"\(genres, year\), got None, .*; this model keeps no users\."):
+        nobody.reranked(Calibrated()).recommend(**asked)
+    by_genre = Calibrated(column="genres", trade_off=0.9)
+    assert nobody.reranked(by_genre).recommend(**asked).equals(model.reranked(by_genre).recommend(**asked))
+
+
 @pytest.mark.parametrize("k", [0, 5])
 def test_k_beyond_the_pool_is_refused(model, k):
     pool = Ranking(np.array([[0, 1, 2, 3]]), np.zeros((1, 4), np.float32))
