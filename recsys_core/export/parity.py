@@ -12,7 +12,7 @@ import numpy.typing as npt
 from recsys_core.data import Histories
 from recsys_core.errors import ExportError
 from recsys_core.export.session import OnnxRanker
-from recsys_core.models import NO_FILTERS, DotForm, Filters, FittedModel, PairForm
+from recsys_core.models import NO_FILTERS, DotForm, Filters, FittedModel, Form, PairForm
 from recsys_core.models.history_encoder import TOLERANCE
 from recsys_core.models.user_features import DescribedHistories
 from recsys_core.types import IndexArray, Ranking
@@ -69,7 +69,7 @@ def check_parity(
         Its ONNX file.
     tolerance
         Allowed difference of two scores, relative to the largest absolute score of the row, at least 1.  By default
-        that of the model's encoder of histories if it has one, else 1e-4.
+        that of the model's encoder of histories, the larger one where both stages have one, or 1e-4 if there is none.
     random_state
         Chooses the users.
 
@@ -83,8 +83,7 @@ def check_parity(
         The answers differ.
     """
     if tolerance is None:
-        encoder = fitted.form.encoder if isinstance(fitted.form, DotForm | PairForm) else None
-        tolerance = TOLERANCE if encoder is None else encoder.tolerance
+        tolerance = _tolerance(fitted.form)
     ranker = OnnxRanker(path)
     rng = np.random.default_rng(random_state)
     n_items = len(fitted.items)
@@ -104,6 +103,12 @@ def check_parity(
                 worst, swapped = max(worst, error), swapped + n_swapped
                 shapes.append((batch, k))
     return ParityReport(worst, tolerance, sum(b for b, _ in shapes), tuple(dict.fromkeys(shapes)), swapped)
+
+
+def _tolerance(form: Form) -> float:
+    stages = [form, form.retriever] if isinstance(form, PairForm) else [form]
+    encoders = [stage.encoder for stage in stages if isinstance(stage, DotForm | PairForm)]
+    return max((encoder.tolerance for encoder in encoders if encoder is not None), default=TOLERANCE)
 
 
 def _askers(fitted: FittedModel, n: int, rng: np.random.Generator) -> tuple[IndexArray | None, Histories]:

@@ -7,7 +7,9 @@ import dataclasses
 import numpy as np
 import onnx
 import pytest
+from form_examples import make_form
 
+from recsys_core.data import IdMap
 from recsys_core.errors import ExportError, FormatError
 from recsys_core.export import OnnxRanker, check_parity, export_onnx
 from recsys_core.models import DotForm, Filters, FittedModel, FoldIn, ItemItemForm, PairForm, StaticForm
@@ -23,6 +25,15 @@ def test_export_reports_parity_and_carries_metadata(fitted: FittedModel, tmp_pat
     assert metadata["recsys_core.format_version"] == ("1" if fitted.form.user_preparation is None else "2")
     assert metadata["recsys_core.item_ids_sha256"] == fitted.items.digest
     assert metadata["recsys_core.form"] == fitted.form.kind
+
+
+@pytest.mark.parametrize(("own", "retrievers", "expected"), [(1e-4, 0.02, 0.02), (0.03, 0.02, 0.03)])
+def test_the_tolerance_is_that_of_the_less_exact_stage(histories, tmp_path, own, retrievers, expected) -> None:
+    pair, retriever = make_form("two_stage_item_item"), make_form("encoder")
+    retriever = dataclasses.replace(retriever, encoder=dataclasses.replace(retriever.encoder, tolerance=retrievers))
+    form = dataclasses.replace(pair, encoder=dataclasses.replace(pair.encoder, tolerance=own), retriever=retriever)
+    model = FittedModel(form, IdMap(range(len(histories))), IdMap(range(form.n_items)), histories)
+    assert export_onnx(model, tmp_path / "model.onnx").tolerance == expected
 
 
 def test_a_baked_k_is_no_input_and_fixes_the_output_shape(fitted: FittedModel, tmp_path) -> None:
