@@ -28,6 +28,7 @@ __all__ = [
     "predicted_note",
     "run_trials",
     "trial_rows",
+    "undecided_note",
 ]
 
 _SHOWN_COLUMNS = 5
@@ -119,6 +120,14 @@ def leading_metric(evaluation: metrics.Evaluation) -> str:
             f"got {', '.join(evaluation.values)}."
         )
     return names[0]
+
+
+def undecided_note(evaluation: metrics.Evaluation) -> str:
+    """How many lists say nothing, and whose."""
+    return (
+        f"{evaluation.model}: {evaluation.n_users_undecided:,} of {evaluation.n_users:,} users got an empty list, or "
+        "one whose items all have one score, in the order of the catalogue: it tells no items apart for them."
+    )
 
 
 def predicted_note(evaluation: metrics.Evaluation) -> str:

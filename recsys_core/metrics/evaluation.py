@@ -48,6 +48,9 @@ class Evaluation:
         count as misses, too.
     n_relevant_trained_on
         Those of them that the model has been fitted on, though neither ``split.train`` nor ``split.history`` has them.
+    n_users_undecided
+        Users whose list says nothing, since it is empty, or its items, two or more, all have one score and stand in the
+        order of the catalogue.  A model that learned nothing answers everybody so.  0 if no metric looks at lists.
     n_predicted
         Those of them whose scores a metric of ratings measured: of a known item, and where the model has something to
         say.  0 if there is no such metric.
@@ -75,6 +78,7 @@ class Evaluation:
     seconds: float
     test_digest: str = ""
     n_relevant_trained_on: int = 0
+    n_users_undecided: int = 0
     n_predicted: int = 0
     predicted_deviation: float = math.nan
 
@@ -163,6 +167,7 @@ class Evaluation:
             "higher_is_better": dict(self.higher_is_better),
             "n_users": self.n_users,
             "n_users_skipped": self.n_users_skipped,
+            "n_users_undecided": self.n_users_undecided,
             "n_relevant": self.n_relevant,
             "n_relevant_unknown": self.n_relevant_unknown,
             "n_relevant_filtered": self.n_relevant_filtered,
@@ -177,6 +182,8 @@ class Evaluation:
         lines = [f"{self.model}: {self.n_users} users, {self.n_relevant} relevant items, {self.seconds:.2f} s"]
         if self.n_users_skipped:
             lines.append(f"  {self.n_users_skipped} test users left out: nothing known about them")
+        if self.n_users_undecided:
+            lines.append(f"  {self.n_users_undecided} users got an empty list, or one whose items all have one score")
         if self.n_relevant_unknown:
             lines.append(f"  {self.n_relevant_unknown} relevant items unknown to the model count as misses")
         if self.n_relevant_filtered:

@@ -154,8 +154,9 @@ def evaluate(
     ranked = [measure for measure in measures if not isinstance(measure.metric, RatingMetric)]
     per_user = pl.DataFrame({"user_id": queries.user_ids.alias("user_id")})
     exposure: dict[int, IndexArray] = {}
+    n_undecided = 0
     if ranked:
-        per_user, exposure = _measure(
+        per_user, exposure, n_undecided = _measure(
             model, queries, catalog, ranked, filter_seen=filter_seen, batch_size=batch_size, n_threads=n_threads,
             progress=progress,
         )  # fmt: skip
@@ -185,6 +186,7 @@ def evaluate(
         seconds=time.perf_counter() - started,
         test_digest=_digest(split.test),
         n_relevant_trained_on=queries.n_trained_on,
+        n_users_undecided=n_undecided,
         n_predicted=len(predicted),
         predicted_deviation=float(actual.std(dtype=np.float64)) if len(actual) else float("nan"),
     )
@@ -284,8 +286,12 @@ def _measure(
     batch_size: int,
     n_threads: int,
     progress: Callable[[int, int], None] | None,
-) -> tuple[pl.DataFrame, dict[int, IndexArray]]:
-    """Rank in batches; the values of every user, and the exposure of the items at each cut-off that needs it."""
+) -> tuple[pl.DataFrame, dict[int, IndexArray], int]:
+    """Rank in batches.
+
+    Returns the values of every user, the exposure of the items at each cut-off that needs it, and the number of users
+    whose list says nothing.
+    """
     n_users, longest = len(queries.user_ids), max(measure.k for measure in measures)
     lists = [(label, one, cut_off) for label, one, cut_off in measures if isinstance(one, ListMetric)]
     columns = {label: np.empty(n_users) for label, _, _ in lists}
@@ -294,10 +300,11 @@ def _measure(
         for _, one, cut_off in measures
         if isinstance(one, PopulationMetric)
     }
-    done = 0
+    done = n_undecided = 0
     for positions, who in queries.batches(batch_size):
         ranking = model.recommend_indices(**who, k=longest, filter_seen=filter_seen, n_threads=n_threads)
         indices = _checked(ranking.indices, (len(positions), longest), catalog.n_items)
+        n_undecided += _n_undecided(indices, ranking.scores)
         # Told once for all metrics and cut-offs, and only where one asks.
         had = cache(partial(queries.had, positions, catalog))
         batch = RankedBatch.match(indices, queries.relevant.take(positions), catalog, had)
@@ -311,7 +318,16 @@ def _measure(
         if progress is not None:
             progress(done, n_users)
     table = pl.DataFrame({"user_id": queries.user_ids.alias("user_id"), **columns})
-    return table.with_columns(pl.col(list(columns)).fill_nan(None)), exposure
+    return table.with_columns(pl.col(list(columns)).fill_nan(None)), exposure, n_undecided
+
+
+def _n_undecided(indices: IndexArray, scores: FloatArray) -> int:
+    """Rows that are empty, or hold two items or more, all of one score."""
+    listed = indices >= 0
+    n_listed = listed.sum(axis=1)
+    highest = np.where(listed, scores, -np.inf).max(axis=1)
+    lowest = np.where(listed, scores, np.inf).min(axis=1)
+    return int(np.count_nonzero((n_listed == 0) | ((n_listed > 1) & (highest == lowest))))
 
 
 def _checked(indices: npt.NDArray[np.integer], shape: tuple[int, int], n_items: int) -> IndexArray:

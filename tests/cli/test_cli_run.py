@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,16 @@ def test_fit_does_not_overwrite_unasked(recsys, data: tuple[str, ...], bundle: P
     assert (bundle / "manifest.json").read_bytes() == before
     recsys("fit", "popularity", *data, "-o", bundle, "--overwrite")
     assert json.loads((bundle / "manifest.json").read_text())["model"]["name"] == "popularity"
+
+
+@pytest.mark.filterwarnings("ignore:als. all item factors are next to zero")
+def test_a_model_that_collapsed_is_told_from_a_poor_one(recsys, data: tuple[str, ...]) -> None:
+    collapsed = ("--set", "models.als.regularization=1e6")
+    told = recsys("compare", "popularity", "als", *data, *collapsed).stderr
+    assert re.search(r"als: (\d+) of \1 users got an empty list, or one whose items all have one score", told)
+    assert "popularity: " not in told.replace("popularity: fitted", "")
+    told = recsys("evaluate", "als", *data, "--set", "model.regularization=1e6").stderr
+    assert "users got an empty list" in told
 
 
 def test_fit_from_a_run_file_with_default_output(

@@ -113,6 +113,22 @@ def test_test_items_that_the_filter_can_only_miss_are_counted():
     assert evaluate(model(), split, metrics="mrr", filter_seen=False).n_relevant_filtered == 0
 
 
+def test_users_whose_list_says_nothing_are_counted():
+    class Collapsed(ListModel):
+        def recommend_indices(self, *args, **options):
+            indices, scores = super().recommend_indices(*args, **options)
+            scores[indices >= 0] = 0.5
+            return Ranking(indices, scores)
+
+    lists = {"u": "cde", "v": "c", "w": ""}
+    split = Split(TRAIN, interactions(dict.fromkeys("uvw", "e")), None)
+    for kind, expected in ((ListModel, 1), (Collapsed, 2)):  # one item of any score is a choice
+        result = evaluate(kind(lists, ITEMS), split, k=(2, 5), metrics="recall", batch_size=2)
+        assert result.n_users_undecided == result.to_dict()["n_users_undecided"] == expected
+        assert f"  {expected} users got an empty list, or one whose items all have one score" in str(result)
+    assert evaluate(Collapsed(lists, ITEMS), split, k=1, metrics="recall").n_users_undecided == 1
+
+
 def test_popularity_follows_the_items_of_the_model_not_of_the_training_table():
     # The model orders items its own way, lacks "a" and knows "x", which nobody had.
     reordered = model({"u": ["e", "x", "b"]}, ["x", "e", "d", "c", "b"])

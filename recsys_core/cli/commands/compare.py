@@ -53,7 +53,14 @@ def compare(
     For example: `recsys compare popularity als ease --dataset ml-100k --set models.als.n_factors=128`
     """
     from recsys_core import metrics
-    from recsys_core.cli.experiment import leading_metric, paired_text, predicted_note, run_trials, trial_rows
+    from recsys_core.cli.experiment import (
+        leading_metric,
+        paired_text,
+        predicted_note,
+        run_trials,
+        trial_rows,
+        undecided_note,
+    )
     from recsys_core.cli.run_config import read_run_config, run_flags
     from recsys_core.cli.sources import load_interactions, make_split
     from recsys_core.data.validation import counted
@@ -85,6 +92,9 @@ def compare(
         title=f"{counted(len(trials), 'model', 'models')}, split by {run.split.method}",
         caption=f"{best.n_users:,} users, {best.n_relevant:,} relevant items; best first by {leading}",
     )
+    for trial in trials:
+        if trial.evaluation.n_users_undecided:
+            out.note(undecided_note(trial.evaluation))
     if best.n_predicted:
         out.note(predicted_note(best))
     if paired is not None:

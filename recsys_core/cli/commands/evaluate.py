@@ -156,7 +156,7 @@ def _by_groups(
 def _print(
     out: Output, evaluation: Evaluation, groups: list[GroupComparison], confidence: float, about: dict[str, Any]
 ) -> None:
-    from recsys_core.cli.experiment import metric_rows, predicted_note
+    from recsys_core.cli.experiment import metric_rows, predicted_note, undecided_note
 
     rows = metric_rows(evaluation, confidence)
     by = [one.to_dict() for one in groups]
@@ -194,6 +194,8 @@ def _print(
             out.note(f"{one.n_without:,} users without a known {one.column} are in no group.")
     if evaluation.n_users_skipped:
         out.note(f"{evaluation.n_users_skipped:,} test users left out: the model knows nothing about them.")
+    if evaluation.n_users_undecided:
+        out.note(undecided_note(evaluation))
     if evaluation.n_relevant_unknown:
         out.note(f"{evaluation.n_relevant_unknown:,} relevant items are unknown to the model and count as misses.")
     if evaluation.n_predicted:
