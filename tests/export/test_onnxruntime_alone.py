@@ -155,6 +155,7 @@ def test_features_of_those_who_ask_are_read_with_onnxruntime_and_numpy_alone(
     settings: dict[str, tuple[str, dict[str, Any]]] = {
         "ngrams": ("two_tower", {**NEURAL, "n_buckets": 100}),
         "vectors": ("two_tower", {**NEURAL, "text_model": str(sentence_model)}),
+        "two_stages": ("ranker", {**NEURAL, "n_buckets": 100, "retriever": "popularity"}),
     }
     askers = people(N_ASKED, 2)
     texts = [asker.get("about") for asker in askers]

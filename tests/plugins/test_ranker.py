@@ -16,6 +16,8 @@ from recsys_core import Interactions, create, runtime, save_bundle
 from recsys_core.data import Histories
 from recsys_core.errors import ConfigError, DataError
 from recsys_core.testing import parametrize_with_checks
+from recsys_core.testing.checks import check_user_features
+from recsys_core.testing.subject import Subject
 from recsys_core.types import Ranking
 from recsys_neural.models.candidates import CandidateBatches, CandidateLists, without_newest
 from recsys_neural.models.ranker import _is_gain
@@ -29,6 +31,12 @@ EAGER = {"n_hidden": 64, "id_dropout": 0.1, "dropout": 0.1, "weight_decay": 0.0,
 @parametrize_with_checks(["ranker"], settings={**SMALL, "n_epochs": 10, "learning_rate": 0.002})
 def test_ranker_conformance(check) -> None:
     check()
+
+
+@pytest.mark.slow
+def test_conformance_in_reading_features() -> None:
+    # Without users held out, the second stage's order is always its own, for which features count.
+    check_user_features(Subject.of("ranker", {**SMALL, "n_epochs": 10, "validation": 0.0}))
 
 
 def pairs_of_shops(n_users: int = 150) -> tuple[Interactions, np.ndarray]:
@@ -95,20 +103,81 @@ def test_the_score_of_an_item_is_what_it_is_recommended_with_alone_natively_and_
             np.testing.assert_allclose(alone["score"].to_numpy(), scores, rtol=1e-4, atol=1e-4)
 
 
-def test_user_features_count_and_strangers_are_answered() -> None:
+def tasteful(n_users: int = 200) -> tuple[Interactions, np.ndarray]:
+    """Users who take two of eight items that all like, then two of the eight of their taste, which a feature tells."""
     rng = np.random.default_rng(1)
-    users = np.repeat(np.arange(200), 4)
-    taste = rng.integers(0, 2, 200)
-    items = np.concatenate([rng.permutation(8)[:4] + 8 * own for own in taste])
-    table = pl.DataFrame({"user_id": np.arange(200), "taste": [f"t{own}" for own in taste]})
-    sales = Interactions.from_arrays(users, items, datetimes=np.tile(np.arange(4), 200))
-    model = create("ranker", retriever="als", **SMALL).fit(sales.with_features(None, table))
-    form = model.form
-    assert form.user_inputs.shape == (200, 20 * (8 + 1) + 8)
-    known = model.recommend_indices(np.arange(200), k=4).indices
-    own = np.array([model.items.ids.gather(row).to_numpy() // 8 for row in known])
+    taste = rng.integers(0, 2, n_users)
+    firsts = np.array([0, 8])[taste]
+    items = np.concatenate([first + rng.permutation(8)[:2] for pair in firsts for first in (16, pair)])
+    table = pl.DataFrame({"user_id": np.arange(n_users), "taste": [f"t{own}" for own in taste]})
+    sales = Interactions.from_arrays(np.repeat(np.arange(n_users), 4), items, datetimes=np.tile(np.arange(4), n_users))
+    return sales.with_features(None, table), taste
+
+
+@pytest.fixture(scope="module")
+def told():
+    """Second to one that knows what is popular, by lists of which the history says nothing."""
+    learned = {"validation": 0.0, "target_share": 0.5, "lists_per_user": 1, "n_candidates": 24}
+    return create("ranker", retriever="popularity", **{**SMALL, **learned}).fit(tasteful()[0])
+
+
+def test_user_features_count(told) -> None:
+    _, taste = tasteful()
+    assert told.form.user_inputs.shape == (200, 20 * (8 + 1) + 8)
+    known = told.recommend_indices(np.arange(200), k=4).indices
+    own = np.array([told.items.ids.gather(row).to_numpy() // 8 for row in known])
     assert (own == taste[:, None]).mean() > 0.95
-    assert len(model.recommend(histories=[[0, 1]], k=4)) == 4
+
+
+def test_strangers_are_answered_by_their_own_features(told) -> None:
+    people = [{"taste": "t0"}, {"taste": "t1"}]
+    for history in ([16, 17], [18, 20]):
+        best = told.recommend(histories=[history, history], user_features=people, k=4)["item_id"].to_numpy()
+        assert (best // 8).tolist() == [0] * 4 + [1] * 4
+    assert len(told.recommend(histories=[[0, 1]], k=4)) == 4  # of whom nothing is told
+
+
+def test_a_stranger_told_what_a_user_is_known_by_is_answered_as_that_user(told) -> None:
+    sales, _ = tasteful()
+    items = told.items.ids
+    known = told.score(3, item_ids=items)["score"]
+    histories = told.histories.rows([3])
+    asked = told.score_indices(
+        histories=histories, user_features=sales.user_features[3:4], item_index=np.arange(24), row=np.zeros(24, int)
+    )
+    np.testing.assert_allclose(asked, known, rtol=1e-4, atol=1e-4)
+
+
+def test_features_of_strangers_go_with_the_bundle(told, tmp_path) -> None:
+    path = save_bundle(told, tmp_path / "bundle")
+    asked = {"histories": [[], [9], [0, 3]], "user_features": [{"taste": "t0"}, {}, {"taste": "t1"}], "k": 5}
+    expected = told.recommend(**asked)
+    for backend in ("core", "onnx"):
+        served = runtime.load(path, backend=backend).recommend(**asked)
+        assert served.drop("score").equals(expected.drop("score"))
+        np.testing.assert_allclose(served["score"], expected["score"], rtol=1e-4, atol=1e-4)
+
+
+def test_both_stages_read_what_the_retriever_reads() -> None:
+    sales, _ = tasteful(60)
+    first = {"name": "two_tower", "n_factors": 8, "n_epochs": 2, "min_count": 3, "n_threads": 1}
+    settings = {**SMALL, "n_epochs": 2, "validation": 0.0, "n_folds": 1}
+    model = create("ranker", retriever=first, **settings).fit(sales)
+    assert model.user_preparation_ == model.form.retriever.user_preparation == model.form.encoder.preparation
+    assert len(model.recommend(user_features=[{"taste": "t1"}], k=4)) == 4
+
+
+def test_a_retriever_that_reads_features_is_told_them() -> None:
+    class Listens(ItemsInOrder):
+        def recommend_indices(self, *, histories, user_features, k):
+            asked.extend(user_features["name"])
+            return super().recommend_indices(histories=histories, user_features=user_features, k=k)
+
+    asked: list[str] = []
+    table = pl.DataFrame({"user_id": [0, 1, 2], "name": ["ann", "bob", "eve"]})
+    histories = Histories.from_lists([[5, 0, 1, 2, 4], [3], [2, 0]])
+    CandidateLists.find(Listens(), histories, 0.4, k=3, per_user=4, user_features=table)
+    assert asked == ["ann", "ann", "eve"]
 
 
 def test_a_fitted_model_can_be_the_retriever() -> None:
@@ -138,7 +207,7 @@ def test_where_nothing_can_be_learned_the_order_is_the_retrievers() -> None:
 class ItemsInOrder:
     """Finds items 0, 1, 2, ... but for those of the history."""
 
-    def recommend_indices(self, *, histories, k):
+    def recommend_indices(self, *, histories, user_features, k):
         rows = [
             [item for item in range(6) if item not in history][:k]
             for history in np.split(histories.indices, histories.indptr[1:-1])
@@ -164,7 +233,7 @@ def test_lists_come_before_the_newest_events_and_hold_what_was_taken_from_then_o
 
 def test_an_item_had_before_the_event_only_is_not_taken() -> None:
     class Everything:
-        def recommend_indices(self, *, histories, k):
+        def recommend_indices(self, *, histories, user_features, k):
             indices = np.tile(np.arange(k), (len(histories), 1))
             return Ranking(indices, np.zeros(indices.shape, np.float32))
 
@@ -221,9 +290,11 @@ def test_a_gain_must_exceed_its_error_over_users() -> None:
 def test_what_helps_nobody_leaves_the_retrievers_order() -> None:
     rng = np.random.default_rng(0)
     users, items = np.repeat(np.arange(80), 6), np.concatenate([rng.permutation(30)[:6] for _ in range(80)])
-    noise = Interactions.from_arrays(users, items, datetimes=np.tile(np.arange(6), 80))
+    people = pl.DataFrame({"user_id": np.arange(80), "age": rng.normal(size=80)})
+    noise = Interactions.from_arrays(users, items, datetimes=np.tile(np.arange(6), 80)).with_features(None, people)
     model = create("ranker", retriever="popularity", validation=0.5, **{**SMALL, "n_epochs": 8}).fit(noise)
     assert model.best_epoch_ == 0
+    assert model.form.user_preparation is None  # they would be read for nothing
     asked = [[n] for n in range(30)]
     found = model.retriever_.recommend(histories=asked, k=5)
     assert model.recommend(histories=asked, k=5)["item_id"].to_list() == found["item_id"].to_list()

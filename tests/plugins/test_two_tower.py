@@ -19,6 +19,7 @@ from recsys_core.models import FittedModel, HistoryEncoder, ItemEncoder
 from recsys_core.testing import parametrize_with_checks
 from recsys_core.testing.data import block_interactions
 from recsys_neural.encoders import EntityInputs, build_encoder
+from recsys_neural.models.known_users import KnownUsers
 from recsys_neural.models.new_items import new_item_graph
 from recsys_neural.models.towers import ItemTower, TwoTowerObjective, UserTower
 
@@ -45,10 +46,9 @@ def objective(user_encoder: str = "mlp", item_encoder: str = "mlp", n_items: int
     items = ItemTower(build_encoder(item_encoder, inputs, 8), arrays, True, changed.get("id_dropout", 0.0))
     users = UserTower(
         build_encoder(user_encoder, EntityInputs(max_length=4, item_dims=8, n_numeric=1), 8),
-        {"numeric": torch.tensor([[0.5], [torch.nan], [1.0]])},
+        KnownUsers({"numeric": torch.tensor([[0.5], [torch.nan], [1.0]])}, changed.get("hidden", 0.0)),
         True,
         0.1,
-        changed.get("feature_dropout", 0.0),
     )
     shares = torch.tensor([0.4, 0.2, 0.2, 0.1, 0.1, 0.0])
     return TwoTowerObjective(items, users, shares)
@@ -127,7 +127,7 @@ class Towers:
             torch.manual_seed(1)
             arrays = self.tensors(self.guests, GUESTS)
             inputs = EntityInputs(max_length=4, item_dims=8, **self.guests.sizes(arrays))
-            tower = UserTower(build_encoder(choice, inputs, 8), arrays, True, 0.1, 0.0).eval()
+            tower = UserTower(build_encoder(choice, inputs, 8), KnownUsers(arrays), True, 0.1).eval()
             factors = np.random.default_rng(0).normal(size=(N_KNOWN, 8))
             graph = encoder_from_torch(tower, factors, max_length=4, preparation=self.guests)
             self._made["users", str(choice)] = tower, graph
@@ -201,7 +201,7 @@ def test_without_the_correction_popular_items_would_be_pushed_down() -> None:
 
 
 def test_hidden_ids_and_features_are_those_of_strangers() -> None:
-    towers = objective(id_dropout=1.0, feature_dropout=1.0)
+    towers = objective(id_dropout=1.0, hidden=1.0)
     for module in towers.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

@@ -550,7 +550,7 @@ class KnowsTheAnswers(Averages):
 class ReadsTowns(Averages):
     """Adds a vector for the town and one for the age to the items of a history: keeps every promise."""
 
-    towns_matter, mixes_askers = 1.0, False
+    towns_matter, mixes_askers, stops_at_items = 1.0, False, False
 
     def fit_form(self, interactions: Interactions, progress: Any):
         form = super().fit_form(interactions, progress)
@@ -570,7 +570,8 @@ class ReadsTowns(Averages):
             gathered = build.op("Gather", rows, build.op("Add", index, build.constant(1)))
             return build.op("ReduceSum", gathered, build.constant([1]), keepdims=0)
 
-        history = looked_up("items", build.input("history", "int64", ["batch", "length"]), form.item_factors)
+        items = build.input("history", "int64", ["batch", "length"])
+        history = looked_up("items", items, form.item_factors)
         towns = self.towns_matter * rng.normal(size=(preparation.n_values, n_dims))
         town = looked_up("towns", build.input("user_categorical", "int64", ["batch", 1]), towns)
         age = build.input("user_numeric", "float32", ["batch", 1])
@@ -578,7 +579,12 @@ class ReadsTowns(Averages):
         if self.mixes_askers:
             age = build.op("Add", age, build.op("ReduceSum", age, build.constant([0]), keepdims=1))
         slope = build.table("slope", (self.towns_matter * rng.normal(size=(1, n_dims))).astype(np.float32))
-        query = build.op("Add", build.op("Add", history, town), build.op("MatMul", age, slope))
+        features = build.op("Add", town, build.op("MatMul", age, slope))
+        if self.stops_at_items:
+            newest = build.op("ReduceMax", items, build.constant([1]), keepdims=1)
+            has_items = build.op("GreaterOrEqual", newest, build.constant(0))
+            features = build.op("Where", has_items, build.constant(0.0, "float32"), features)
+        query = build.op("Add", history, features)
         build.output("query", query, "float32", ["batch", n_dims])
         return build.model("reads_towns", {}).SerializeToString()
 
@@ -587,6 +593,12 @@ class ReadsTownsForNothing(ReadsTowns):
     """Takes features that change nothing."""
 
     towns_matter = 0.0
+
+
+class ReadsTownsOfNewcomersOnly(ReadsTowns):
+    """Goes by the history alone where there is one."""
+
+    stops_at_items = True
 
 
 class MixesAskers(ReadsTowns):
@@ -641,7 +653,13 @@ BROKEN: dict[str, list[type[Recommender]]] = {
     "onnx_parity": [OwnForm],
     "bundle_round_trip": [BoostsOutsideItsForm],
     "runtime": [BoostsItsTables],
-    "user_features": [ReadsTownsForNothing, MixesAskers, PraisesTheDescribed, TakesStrangersForThirty],
+    "user_features": [
+        ReadsTownsForNothing,
+        ReadsTownsOfNewcomersOnly,
+        MixesAskers,
+        PraisesTheDescribed,
+        TakesStrangersForThirty,
+    ],
     "quality": [Guesses, GuessesForEach, KnowsTheAnswers],
 }
 """Name of a check to the recommenders that fail it alone; ``inert_plugin`` needs a plugin, which its test writes."""

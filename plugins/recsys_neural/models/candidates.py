@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from recsys_core.types import FloatArray, IndexArray, Ranking
 from recsys_neural.training import Batch, RowBatches
 from recsys_neural.training.batches import left_padded
 
+if TYPE_CHECKING:
+    import polars as pl
+
 __all__ = ["CandidateBatches", "CandidateLists", "Retriever", "without_newest"]
 
 _LISTS_AT_ONCE = 1024
@@ -26,8 +29,8 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 class Retriever(Protocol):
     """What finds candidates: a fitted recommender or model."""
 
-    def recommend_indices(self, *, histories: Histories, k: int) -> Ranking:
-        """The best items for each history, but for those in it."""
+    def recommend_indices(self, *, histories: Histories, user_features: Any, k: int) -> Ranking:
+        """The best items for each history, but for those in it; what else is known of their owners may be None."""
         ...
 
 
@@ -70,6 +73,7 @@ class CandidateLists:
         k: int,
         per_user: int,
         users: IndexArray | None = None,
+        user_features: pl.DataFrame | None = None,
     ) -> CandidateLists:
         """Ask a retriever what comes in the newest part of each user's history, by what was before.
 
@@ -87,6 +91,8 @@ class CandidateLists:
             Lists of a user, at most: before the first of the newest events, and evenly spaced behind it.
         users
             int64: whose lists; everybody's if None.
+        user_features
+            Of all users, to tell a retriever that reads them.
 
         Returns
         -------
@@ -96,10 +102,10 @@ class CandidateLists:
         chosen = np.arange(len(histories)) if users is None else users
         events = _spaced(_newest_counts(histories.lengths[chosen], share), histories.indptr[chosen + 1], per_user)
         users = np.searchsorted(histories.indptr, events, side="right") - 1
-        parts = [_found(retriever, histories, events[:0], users[:0], k)]
+        parts = [_found(retriever, histories, user_features, events[:0], users[:0], k)]
         for start in range(0, len(events), _LISTS_AT_ONCE):
             part = slice(start, start + _LISTS_AT_ONCE)
-            parts.append(_found(retriever, histories, events[part], users[part], k))
+            parts.append(_found(retriever, histories, user_features, events[part], users[part], k))
         return cls(histories, *(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     @classmethod
@@ -235,7 +241,12 @@ def _spaced(counts: IndexArray, ends: IndexArray, per_user: int) -> IndexArray:
 
 
 def _found(
-    retriever: Retriever, histories: Histories, events: IndexArray, users: IndexArray, k: int
+    retriever: Retriever,
+    histories: Histories,
+    user_features: pl.DataFrame | None,
+    events: IndexArray,
+    users: IndexArray,
+    k: int,
 ) -> tuple[IndexArray, IndexArray, IndexArray, FloatArray, BoolArray]:
     """The columns of the lists of which something was taken."""
     starts = histories.indptr[users]
@@ -243,7 +254,8 @@ def _found(
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     entries = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
     before = Histories(indptr, histories.indices[entries], histories.weights[entries])
-    found = retriever.recommend_indices(histories=before, k=k)
+    told = None if user_features is None else user_features[users]
+    found = retriever.recommend_indices(histories=before, user_features=told, k=k)
     is_taken = _is_taken(histories, events, users, found.indices)
     rows = np.flatnonzero(is_taken.any(axis=1))
     scores = standardized_scores(found.scores[rows])

@@ -81,13 +81,18 @@ class DescribedRecommender(TrainedRecommender):
             )
         return arrays, EntityInputs(n_ids=len(trained) if self.config.item_ids else 0, **sizes)
 
-    def user_arrays(self, interactions: Interactions) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What features say of each user, and the fields of ``EntityInputs`` that describe it; both may be empty."""
+    def user_arrays(
+        self, interactions: Interactions, preparation: FeaturePreparation | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What features say of each user, and the fields of ``EntityInputs`` that describe it; both may be empty.
+
+        They are read by ``preparation`` if there is one, instead of one that is learned from them.
+        """
         features = interactions.user_features
         self.user_preparation_ = None
         if features is None or features.width == 1:
             return {}, {}
-        self.user_preparation_ = self._preparation(features)
+        self.user_preparation_ = self._preparation(features) if preparation is None else preparation
         return _prepared(self.user_preparation_, features)
 
     @property

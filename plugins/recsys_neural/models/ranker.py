@@ -18,7 +18,8 @@ from recsys_core.types import FloatArray, IndexArray
 from recsys_neural.encoders import EncoderChoice, EntityInputs, build_encoder
 from recsys_neural.models.candidates import CandidateBatches, CandidateLists, without_newest
 from recsys_neural.models.described import DescribedConfig, DescribedRecommender
-from recsys_neural.models.ranking import CandidateScorer, HistoryTokens, RankingObjective
+from recsys_neural.models.known_users import KnownUsers
+from recsys_neural.models.ranking import CandidateScorer, QueryLayout, RankingObjective
 from recsys_neural.models.towers import ItemTower
 from recsys_neural.training import Trainer
 
@@ -102,6 +103,12 @@ class Ranker(DescribedRecommender):
 
     Notes
     -----
+    Strangers are asked about by what they had and, where the interactions have features of users, by their features:
+    ``recommend(histories=..., user_features=...)``.  Training hides the features of one user in ten, for those of whom
+    nothing but a history is known.  A retriever that reads features of users is told them too, in training as well, and
+    then both stages read the columns that it reads.  Where the retriever's order is kept, features of strangers would
+    count for nothing, and are refused unless the retriever reads them.
+
     The retriever has to answer histories.  A model named by the setting is fitted ``n_folds + 1`` times, in the end on
     everything.
     Users with features are kept as query vectors of ``max_length * (n_factors + 1) + n_factors`` numbers each; without
@@ -134,8 +141,8 @@ class Ranker(DescribedRecommender):
         config = self.config
         given = None if self.retriever is None else _checked(self.retriever, interactions)
         lists = self._lists(interactions, given)
-        objective = self._train(interactions, lists, progress)
         self.retriever_ = self._created().fit(interactions) if given is None else given
+        objective = self._train(interactions, lists, progress)
         return self._form(interactions, objective, min(config.n_candidates, interactions.n_items))
 
     def _lists(self, interactions: Interactions, given: Recommender | FittedModel | None) -> CandidateLists:
@@ -147,7 +154,8 @@ class Ranker(DescribedRecommender):
         def find(retriever: Recommender | FittedModel, users: IndexArray | None) -> CandidateLists:
             _require_histories(retriever)
             share, per_user = config.target_share, config.lists_per_user
-            return CandidateLists.find(retriever, histories, share, n_candidates, per_user, users)
+            told = None if retriever.form.user_preparation is None else interactions.user_features
+            return CandidateLists.find(retriever, histories, share, n_candidates, per_user, users, told)
 
         if given is not None:
             return find(given, None)
@@ -212,14 +220,17 @@ class Ranker(DescribedRecommender):
     def _objective(self, interactions: Interactions, lists: CandidateLists) -> RankingObjective:
         config = self.config
         item_arrays, item_inputs = self.item_arrays(interactions)
-        user_arrays, user_sizes = self.user_arrays(interactions)
+        # Features of strangers come in one way, so that both stages read them by one preparation.
+        user_arrays, user_sizes = self.user_arrays(interactions, self.retriever_.form.user_preparation)
         n_user_dims = config.n_factors if user_sizes else 0
         encoder = build_encoder(config.item_encoder, item_inputs, config.n_factors)
         return RankingObjective(
             ItemTower(encoder, item_arrays, normalize=False, id_dropout=self.hidden_ids),
-            build_encoder(config.user_encoder, EntityInputs(**user_sizes), n_user_dims) if user_sizes else None,
-            user_arrays,
-            HistoryTokens(config.max_length, n_user_dims),
+            QueryLayout(
+                config.max_length,
+                build_encoder(config.user_encoder, EntityInputs(**user_sizes), n_user_dims) if user_sizes else None,
+                KnownUsers(user_arrays),
+            ),
             CandidateScorer(
                 config.n_factors, config.max_length, n_user_dims, config.n_hidden, config.dropout, lists.gain()
             ),
@@ -232,15 +243,20 @@ class Ranker(DescribedRecommender):
             vectors = objective.items.all_vectors()
             examples = _queries(objective, vectors, histories.rows(slice(_EXAMPLES)).newest(self.config.max_length), 0)
             user_inputs: FloatArray | None = None
-            if objective.users is not None and retriever.accepts_users:
+            if objective.layout.users is not None and retriever.accepts_users:
                 newest = histories.newest(self.config.max_length)
                 parts = range(0, len(newest), _USERS_AT_ONCE)
                 user_inputs = np.concatenate(
                     [_queries(objective, vectors, newest[start : start + _USERS_AT_ONCE], start) for start in parts]
                 )
         item_inputs = vectors.numpy()
+        reads_features = self.best_epoch_ > 0  # in the retriever's own order they would count for nothing
         encoder = encoder_from_torch(
-            objective.tokens, item_inputs, max_length=self.config.max_length, n_dims=examples.shape[1]
+            objective.layout,
+            item_inputs,
+            max_length=self.config.max_length,
+            n_dims=examples.shape[1],
+            preparation=self.user_preparation_ if reads_features else None,
         )
         scorer = scorer_from_torch(objective.scorer, item_inputs, examples)
         return PairForm(
@@ -262,7 +278,8 @@ _K = 10
 def _queries(objective: RankingObjective, vectors: torch.Tensor, newest: Any, first_user: int) -> FloatArray:
     """Query vectors of users in a row, from their histories as a matrix."""
     users = torch.arange(first_user, first_user + len(newest))
-    return objective.queries(users, torch.from_numpy(newest), vectors).numpy()
+    queries: FloatArray = objective.layout.of_users(users, torch.from_numpy(newest), vectors).numpy()
+    return queries
 
 
 def _ndcg(objective: RankingObjective, held: CandidateBatches) -> FloatArray:

@@ -6,29 +6,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys_neural.encoders import Encoder, TargetAttention
+from recsys_neural.encoders import Encoder, EntityBatch, TargetAttention
+from recsys_neural.models.known_users import KnownUsers
 from recsys_neural.models.towers import ItemTower
 
-__all__ = ["CandidateScorer", "HistoryTokens", "RankingObjective", "listwise_loss"]
+__all__ = ["CandidateScorer", "QueryLayout", "RankingObjective", "listwise_loss"]
 
 
-class HistoryTokens(nn.Module):
-    """A history as one flat vector of its newest items' vectors, so that a candidate can attend to each.
+class QueryLayout(nn.Module):
+    """A user as one flat vector: the vectors of the newest items, so that a candidate can attend to each, and features.
 
     Parameters
     ----------
     max_length
-        Items that are kept, the newest.
-    n_user_dims
-        Further numbers, which say what is known of the user beside the history: zeros here.
+        Items of a history that are kept, the newest.
+    users
+        Encodes what is known of a user beside the history, or None if nothing is.
+    known
+        What is known of each training user.
     """
 
-    def __init__(self, max_length: int, n_user_dims: int) -> None:
+    def __init__(self, max_length: int, users: Encoder | None, known: KnownUsers) -> None:
         super().__init__()
-        self.max_length, self.n_user_dims = max_length, n_user_dims
+        self.max_length, self.users, self.known = max_length, users, known
 
-    def forward(self, history: Tensor, item_factors: Tensor) -> Tensor:
-        """Lay out a history.
+    def forward(self, history: Tensor, item_factors: Tensor, user_features: EntityBatch | None = None) -> Tensor:
+        """Lay out strangers.
 
         Parameters
         ----------
@@ -36,19 +39,28 @@ class HistoryTokens(nn.Module):
             int64 (n, T): rows of ``item_factors``, right-aligned, -1 in front, T at most ``max_length``.
         item_factors
             float (n_items, n_dims).
+        user_features
+            What else is known of them, by the names that ``known`` has; if None, nothing is.
 
         Returns
         -------
         Tensor
             float (n, max_length * (n_dims + 1) + n_user_dims): the vectors, oldest first and 0 where there is none,
-            then for each whether it is there, then zeros.
+            then for each whether it is there, then what the features are encoded as.
         """
         column = torch.arange(self.max_length, device=history.device) - self.max_length + history.shape[1]
         items = torch.where(column >= 0, history[:, column.clamp(min=0)], -1)
         there = (items >= 0).to(item_factors.dtype)
         vectors = functional.embedding(items.clamp(min=0), item_factors) * there.unsqueeze(-1)
-        nothing = there.new_zeros(1, self.n_user_dims).expand(there.shape[0], -1)
-        return torch.cat([vectors.flatten(1), there, nothing], dim=1)
+        parts = [vectors.flatten(1), there]
+        if self.users is not None:
+            parts.append(self.users(self.known.nothing(history) if user_features is None else user_features))
+        return torch.cat(parts, dim=1)
+
+    def of_users(self, users: Tensor, history: Tensor, item_factors: Tensor) -> Tensor:
+        """The same of training users, given by their position, int64 (n,)."""
+        queries: Tensor = self(history, item_factors, self.known(users))
+        return queries
 
 
 class CandidateScorer(nn.Module):
@@ -90,7 +102,7 @@ class CandidateScorer(nn.Module):
         self.layers = nn.Sequential(nn.Dropout(dropout), wide, nn.GELU(), last)
 
     def forward(self, query: Tensor, item: Tensor, retrieved: Tensor) -> Tensor:
-        """Scores of pairs, float (P,): queries as :class:`HistoryTokens` lays them out, items (P, n_dims)."""
+        """Scores of pairs, float (P,): queries as :class:`QueryLayout` lays them out, items (P, n_dims)."""
         return self.of_lists(query, item.unsqueeze(1), retrieved.unsqueeze(1)).squeeze(1)
 
     def of_lists(self, query: Tensor, items: Tensor, retrieved: Tensor) -> Tensor:
@@ -115,27 +127,13 @@ class RankingObjective(nn.Module):
     ----------
     items
         Gives the items' vectors.
-    users
-        Encodes what is known of a user beside the history, or None.
-    known_users
-        What is known of each training user, by the names of :class:`~recsys_neural.encoders.EntityInputs`.
-    tokens, scorer
+    layout, scorer
         Give the query and the scores.
     """
 
-    def __init__(
-        self,
-        items: ItemTower,
-        users: Encoder | None,
-        known_users: dict[str, Tensor],
-        tokens: HistoryTokens,
-        scorer: CandidateScorer,
-    ) -> None:
+    def __init__(self, items: ItemTower, layout: QueryLayout, scorer: CandidateScorer) -> None:
         super().__init__()
-        self.items, self.users, self.tokens, self.scorer = items, users, tokens, scorer
-        self._names = tuple(known_users)
-        for name, array in known_users.items():
-            self.register_buffer(f"known_{name}", array, persistent=False)
+        self.items, self.layout, self.scorer = items, layout, scorer
 
     def forward(self, user: Tensor, history: Tensor, items: Tensor, retrieved: Tensor, taken: Tensor) -> Tensor:
         """Loss of a batch of :class:`~recsys_neural.models.candidates.CandidateBatches`."""
@@ -148,20 +146,9 @@ class RankingObjective(nn.Module):
         distinct, rows = torch.unique(both.clamp(min=0), return_inverse=True)
         vectors = self.items(distinct)
         candidate_rows, history_rows = rows.split([items.shape[1], history.shape[1]], dim=1)
-        query = self.queries(user, torch.where(history < 0, -1, history_rows), vectors)
+        query = self.layout.of_users(user, torch.where(history < 0, -1, history_rows), vectors)
         found = self.scorer.of_lists(query, functional.embedding(candidate_rows, vectors), retrieved)
         return found.masked_fill(items < 0, -torch.inf)
-
-    def queries(self, user: Tensor, history: Tensor, vectors: Tensor) -> Tensor:
-        """Queries of training users, given by their position, with the history as rows of ``vectors``."""
-        query: Tensor = self.tokens(history, vectors)
-        if self.users is None:
-            return query
-        known = self.users({name: getattr(self, f"known_{name}")[user] for name in self._names})
-        if self.training:  # a stranger's are zeros
-            hidden = torch.rand(len(user), 1, device=user.device) < _HIDDEN_USERS
-            known = known.masked_fill(hidden, 0)
-        return torch.cat([query[:, : -self.tokens.n_user_dims], known], dim=1)
 
 
 def listwise_loss(scores: Tensor, taken: Tensor) -> Tensor:
@@ -184,6 +171,3 @@ def listwise_loss(scores: Tensor, taken: Tensor) -> Tensor:
     """
     logs = scores.log_softmax(dim=1)
     return -(logs.masked_fill(~taken, 0).sum(dim=1) / taken.sum(dim=1)).mean()
-
-
-_HIDDEN_USERS = 0.1

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_neural.encoders import Encoder, EntityBatch
+from recsys_neural.models.known_users import KnownUsers
 
 __all__ = ["ItemTower", "TwoTowerObjective", "UserTower", "scaled"]
 
@@ -72,33 +73,20 @@ class UserTower(nn.Module):
     ----------
     encoder
         Encodes users.
-    arrays
-        What is known of each training user beside the history, by the names of
-        :class:`~recsys_neural.encoders.EntityInputs`; may be empty.
+    known
+        What is known of each training user beside the history.
     normalize
         Whether vectors have length 1, before the temperature.
     temperature
         What a query is divided by.
-    feature_dropout
-        Probability with which training hides all features of a user, so that those of whom nothing but a history is
-        known can be answered.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        arrays: Mapping[str, Tensor],
-        normalize: bool,
-        temperature: float,
-        feature_dropout: float,
-    ) -> None:
+    def __init__(self, encoder: Encoder, known: KnownUsers, normalize: bool, temperature: float) -> None:
         super().__init__()
         self.encoder = encoder
+        self.known = known
         self.normalize = normalize
         self.temperature = temperature
-        self.feature_dropout = feature_dropout
-        self._known = _keep(self, arrays)
-        self._blank = {name: (array.shape[1], array.dtype) for name, array in arrays.items()}
 
     def forward(self, history: Tensor, item_factors: Tensor, user_features: EntityBatch | None = None) -> Tensor:
         """Queries of strangers.
@@ -110,28 +98,14 @@ class UserTower(nn.Module):
         item_factors
             float (n_items, n_dims): the items' vectors.
         user_features
-            What else is known of them, by the names of ``arrays``; if None, nothing is.
+            What else is known of them, by the names that ``known`` has; if None, nothing is.
         """
-        known = self._strangers(history) if user_features is None else user_features
-        return self._queries(known, history, item_factors)
+        features = self.known.nothing(history) if user_features is None else user_features
+        return self._queries(features, history, item_factors)
 
     def of_users(self, users: Tensor, history: Tensor, item_factors: Tensor) -> Tensor:
         """Queries of training users, given by their position, int64 (n,)."""
-        batch = _rows(self, self._known, users)
-        if self.training and self.feature_dropout:
-            hidden = torch.rand(len(users), device=users.device) < self.feature_dropout
-            blank = self._strangers(history)
-            batch = {name: torch.where(hidden[:, None], blank[name], rows) for name, rows in batch.items()}
-        return self._queries(batch, history, item_factors)
-
-    def _strangers(self, history: Tensor) -> dict[str, Tensor]:
-        n_rows = history.shape[0]
-        return {
-            name: torch.full(
-                (n_rows, width), torch.nan if dtype.is_floating_point else -1, dtype=dtype, device=history.device
-            )
-            for name, (width, dtype) in self._blank.items()
-        }
+        return self._queries(self.known(users), history, item_factors)
 
     def _queries(self, features: EntityBatch, history: Tensor, item_factors: Tensor) -> Tensor:
         vectors = scaled(self.encoder({**features, "history": history, "items": item_factors}), self.normalize)

@@ -16,6 +16,7 @@ from recsys_core.models import ItemEncoder, Progress, SearchRange
 from recsys_core.types import FloatArray
 from recsys_neural.encoders import EncoderChoice, EntityInputs, build_encoder
 from recsys_neural.models.described import DescribedConfig, DescribedRecommender
+from recsys_neural.models.known_users import KnownUsers
 from recsys_neural.models.new_items import new_item_graph
 from recsys_neural.models.towers import ItemTower, TwoTowerObjective, UserTower
 from recsys_neural.training import EventBatches, HeldOut, Task
@@ -119,10 +120,9 @@ class TwoTower(DescribedRecommender):
                 ),
                 UserTower(
                     build_encoder(config.user_encoder, user_inputs, config.n_factors),
-                    user_arrays,
+                    KnownUsers(user_arrays),
                     config.normalize,
                     config.temperature,
-                    _FEATURE_DROPOUT if user_sizes else 0.0,
                 ),
                 torch.from_numpy(counts / counts.sum()).float(),
             )
@@ -194,5 +194,4 @@ class TwoTower(DescribedRecommender):
         return DotForm(item_factors, user_factors=user_factors, encoder=encoder, item_encoder=item_encoder)
 
 
-_FEATURE_DROPOUT = 0.1
 _USERS_AT_ONCE = 512
