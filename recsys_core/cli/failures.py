@@ -70,7 +70,8 @@ class Group(TyperGroup):
         try:
             code = super().main(args, standalone_mode=False, **extra)
         except _UsageError as fault:
-            message = fault.format_message()
+            # Some versions of Typer parse by pydantic, and say so.
+            message = fault.format_message().replace(": Value error, ", ": ")
             stop = "" if message.endswith((".", "?")) else "."
             where = f" See `{fault.ctx.command_path} --help`." if fault.ctx is not None else ""
             report(f"{message}{stop}{where}")

@@ -13,7 +13,14 @@ __all__ = ["ROWS", "as_error", "in_options"]
 
 _Replacement = str | Callable[[re.Match[str]], str]
 
-_OPTIONS: Final = {"users": "--user", "histories": "--history", "allow": "--allow", "deny": "--deny", "path": "--path"}
+_OPTIONS: Final = {
+    "users": "--user",
+    "histories": "--history",
+    "item_ids": "--item",
+    "allow": "--allow",
+    "deny": "--deny",
+    "path": "--path",
+}
 
 
 def _option(found: re.Match[str]) -> str:

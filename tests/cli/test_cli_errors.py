@@ -44,6 +44,7 @@ def test_every_kind_of_error_has_a_code() -> None:
         (("fit", "als", "--path", "missing.csv"), 3, "missing.csv"),
         (("fit", "als", "--config", "missing.toml"), 5, "missing.toml"),
         (("recommend", "missing", "--user", "1"), 5, "missing"),
+        (("recommend", "x", "--backend", "gpu"), 2, "value for '--backend': 'gpu' is not one of 'onnx', 'core'"),
         (("export", "missing", "x.onnx"), 5, "missing"),
     ],
 )

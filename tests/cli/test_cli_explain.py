@@ -26,6 +26,7 @@ def test_reasons_of_chosen_items_to_a_history(recsys, bundle: Path) -> None:
 
 def test_nothing_to_explain(recsys, bundle: Path) -> None:
     assert "Nothing to explain" in recsys("explain", bundle, "--history", "").stderr
+    assert "--item: unknown item 7" in recsys("explain", bundle, "--user", 4, "--item", 7, code=3).stderr
 
 
 @pytest.mark.parametrize("given", [(), ("--user", 1, "--history", "100")])
