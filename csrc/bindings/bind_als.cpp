@@ -4,6 +4,7 @@
 #include "bindings/bindings.hpp"
 #include "bindings/callback.hpp"
 #include "bindings/choices.hpp"
+#include "bindings/interruptible.hpp"
 #include "recsys/als.hpp"
 #include "recsys/solve_rows.hpp"
 
@@ -35,7 +36,7 @@ void bind_als_fit(const CsrArrays& interactions, py::array_t<float>& user_factor
   const AlsMonitor monitor{.wants_loss = compute_loss && !callback.is_none(),
                            .wants_factors = write_factors,
                            .after_iteration = progress_callback(callback)};
-  const py::gil_scoped_release release;
+  const Interruptible interruptible;
   als(view, options, users, items, monitor);
 }
 
@@ -53,7 +54,7 @@ py::array_t<float> bind_solve_rows(const CsrArrays& histories, const py::array& 
   auto out = new_matrix<float>(view.rows(), factors.cols());
   const MatrixView<float> solutions = mutable_view(out);
   {
-    const py::gil_scoped_release release;
+    const Interruptible interruptible;
     solve_rows(view, factors, prior_view, {confidence.first, confidence.second, target.first, target.second}, offset,
                ridges, solutions, non_negative, n_threads);
   }
@@ -65,7 +66,7 @@ py::array_t<float> bind_gram(const py::array& factors, std::int64_t n_threads) {
   auto out = new_matrix<float>(view.cols(), view.cols());
   const MatrixView<float> product = mutable_view(out);
   {
-    const py::gil_scoped_release release;
+    const Interruptible interruptible;
     gram(view, product, n_threads);
   }
   return out;

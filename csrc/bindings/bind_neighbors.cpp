@@ -1,5 +1,6 @@
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
+#include "bindings/interruptible.hpp"
 #include "recsys/neighbors.hpp"
 
 namespace recsys::bindings {
@@ -9,7 +10,7 @@ CsrArrays bind_row_neighbors(const CsrArrays& vectors, std::int64_t k, std::int6
   const CsrView view = csr_view(vectors, "item_vectors");
   CsrMatrix neighbors;
   {
-    const py::gil_scoped_release release;
+    const Interruptible interruptible;
     neighbors = row_neighbors(view, k, n_threads);
   }
   return take_csr(std::move(neighbors));

@@ -6,6 +6,7 @@
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
 #include "bindings/callback.hpp"
+#include "bindings/interruptible.hpp"
 #include "bindings/sgd_options.hpp"
 #include "recsys/sgd.hpp"
 
@@ -64,7 +65,7 @@ void bind_sgd_fit(const CsrArrays& interactions, py::array user_factors, py::arr
   options.deterministic = deterministic;
   options.warm_start = warm_start;
   const SgdMonitor monitor{.wants_factors = wants_factors, .after_epoch = progress_callback(callback)};
-  const py::gil_scoped_release release;
+  const Interruptible interruptible;
   sgd(view, options, users, items, monitor);
 }
 

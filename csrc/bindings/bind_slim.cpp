@@ -1,6 +1,7 @@
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
 #include "bindings/callback.hpp"
+#include "bindings/interruptible.hpp"
 #include "recsys/slim.hpp"
 
 namespace recsys::bindings {
@@ -18,7 +19,7 @@ std::pair<CsrArrays, std::int64_t> bind_slim_fit(const CsrArrays& interactions, 
                             .n_threads = n_threads};
   SlimResult result;
   {
-    const py::gil_scoped_release release;
+    const Interruptible interruptible;
     result = slim(view, options, progress_callback(callback));
   }
   return {take_csr(std::move(result.weights)), result.n_unsettled};

@@ -8,7 +8,8 @@
 namespace recsys::bindings {
 
 // Called without the GIL on the thread that made the call.  Also where there is no callback it looks for signals, so
-// that Ctrl-C ends a long fit at the next step.  What the callback raises travels through the C++ code to the caller.
+// that Ctrl-C ends a fit at the next step where nothing else does.  What the callback raises travels through the C++
+// code to the caller.
 // Borrows `callback`, and what it is given behind the two numbers.
 template <typename... More>
 auto progress_callback(const pybind11::object& callback, const More&... more) {

@@ -185,9 +185,9 @@ struct KernelTable {
                    const float* B, float ridge, std::int64_t n_steps, float* scratch);
   // Stochastic gradient steps (sgd-inl.hpp).
   SgdKernel (*sgd_kernel)(SgdObjective objective, bool adagrad, bool with_features);
-  // One column of coordinate descent (slim-inl.hpp).
-  bool (*slim_column)(const float* gram, std::int64_t n, std::int64_t column, float l1, float l2, std::int64_t n_sweeps,
-                      float tolerance, bool positive_only, float* weights, float* pull);
+  // One sweep of coordinate descent (slim-inl.hpp).
+  float (*slim_sweep)(const float* gram, std::int64_t n, std::int64_t column, float l1, float l2, bool positive_only,
+                      float* weights, float* pull);
 };
 
 // The table of the level in use (recsys/dispatch.hpp).

@@ -42,7 +42,7 @@ const KernelTable& table() {
       .dual_solve = dual_solve,
       .cg_solve = cg_solve,
       .sgd_kernel = sgd_kernel,
-      .slim_column = slim_column,
+      .slim_sweep = slim_sweep,
   };
   return kernels;
 }

@@ -37,32 +37,26 @@ RECSYS_INLINE void subtract_row(float* pull, float step, const float* row, std::
   for (; i < n; ++i) pull[i] -= step * row[i];
 }
 
-// weights (zeros) becomes the solution and pull (scratch) its G_j - G w.  Sweeps all coordinates in ascending order
-// until no move of a sweep lowered the objective by more than tolerance^2 G_jj / 2, or n_sweeps are done.  Both
-// vectors hold n entries and are padded with zeros to a multiple of 16.  Returns whether it converged.
-inline bool slim_column(const float* gram, std::int64_t n, std::int64_t column, float l1, float l2,
-                        std::int64_t n_sweeps, float tolerance, bool positive_only, float* weights, float* pull) {
-  for (std::int64_t i = 0; i < n; ++i) pull[i] = gram[column * n + i];
-  const float small = tolerance * tolerance * gram[column * n + column];
-  for (std::int64_t sweep = 0; sweep < n_sweeps; ++sweep) {
-    float largest = 0.0F;
-    for (std::int64_t block = 0; block < n; block += lanes) {
-      if (!may_move(weights + block, pull + block, l1, positive_only)) continue;
-      const std::int64_t stop = block + lanes < n ? block + lanes : n;
-      for (std::int64_t k = block; k < stop; ++k) {
-        const float square = gram[k * n + k];
-        if (k == column || square == 0.0F) continue;
-        const float step = shrink(pull[k] + square * weights[k], l1, positive_only) / (square + l2) - weights[k];
-        if (step == 0.0F) continue;
-        weights[k] += step;
-        subtract_row(pull, step, gram + k * n, n);
-        const float gain = step * step * (square + l2);
-        largest = gain > largest ? gain : largest;
-      }
+// One sweep over all coordinates of a column in ascending order, with pull = G_column - G weights.  Both vectors hold n
+// entries and are padded with zeros to a multiple of 16.  Returns twice what the best move lowered the objective by.
+inline float slim_sweep(const float* gram, std::int64_t n, std::int64_t column, float l1, float l2, bool positive_only,
+                        float* weights, float* pull) {
+  float largest = 0.0F;
+  for (std::int64_t block = 0; block < n; block += lanes) {
+    if (!may_move(weights + block, pull + block, l1, positive_only)) continue;
+    const std::int64_t stop = block + lanes < n ? block + lanes : n;
+    for (std::int64_t k = block; k < stop; ++k) {
+      const float square = gram[k * n + k];
+      if (k == column || square == 0.0F) continue;
+      const float step = shrink(pull[k] + square * weights[k], l1, positive_only) / (square + l2) - weights[k];
+      if (step == 0.0F) continue;
+      weights[k] += step;
+      subtract_row(pull, step, gram + k * n, n);
+      const float gain = step * step * (square + l2);
+      largest = gain > largest ? gain : largest;
     }
-    if (largest <= small) return true;
   }
-  return false;
+  return largest;
 }
 
 }  // namespace recsys::cpu::RECSYS_ISA_NS

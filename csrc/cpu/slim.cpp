@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/kernel_table.hpp"
+#include "recsys/interrupt.hpp"
 #include "recsys/padded_matrix.hpp"
 #include "recsys/thread_pool.hpp"
 
@@ -64,6 +65,20 @@ AlignedBuffer<float> gram_of_columns(const CsrView& interactions, std::int64_t n
   return gram;
 }
 
+// The weights of one column, of n zeros, become its solution; pull is scratch.  Sweeps until no move lowered the
+// objective by more than tolerance^2 G_jj / 2.  Returns whether that came within the options' number of sweeps.
+bool solve_column(const float* gram, std::int64_t n, std::int64_t j, const SlimOptions& options, float* weights,
+                  float* pull) {
+  const auto sweep = cpu::kernels().slim_sweep;
+  std::memcpy(pull, gram + j * n, static_cast<std::size_t>(n) * sizeof(float));
+  const float small = options.tolerance * options.tolerance * gram[j * n + j];
+  for (std::int64_t i = 0; i < options.n_iterations; ++i) {
+    checkpoint();
+    if (sweep(gram, n, j, options.l1, options.l2, options.positive_only, weights, pull) <= small) return true;
+  }
+  return false;
+}
+
 // Row-major form of the columns.
 CsrMatrix assemble(const std::vector<Column>& columns) {
   CsrMatrix by_column;
@@ -87,7 +102,6 @@ SlimResult slim(const CsrView& interactions, const SlimOptions& options, const S
   if (interactions.nnz() == 0) {
     throw DataError("interactions must hold at least one stored entry, got none; there is nothing to learn");
   }
-  const cpu::KernelTable& kernels = cpu::kernels();
   const std::int64_t n = interactions.cols;
   const std::int64_t n_threads = resolve_threads(options.n_threads);
   const AlignedBuffer<float> gram = gram_of_columns(interactions, n_threads);
@@ -107,8 +121,7 @@ SlimResult slim(const CsrView& interactions, const SlimOptions& options, const S
       const std::int64_t j = first + task;
       std::memset(weights, 0, static_cast<std::size_t>(n) * sizeof(float));
       Column& column = columns[static_cast<std::size_t>(j)];
-      column.settled = kernels.slim_column(gram.data(), n, j, options.l1, options.l2, options.n_iterations,
-                                           options.tolerance, options.positive_only, weights, pull);
+      column.settled = solve_column(gram.data(), n, j, options, weights, pull);
       for (std::int64_t k = 0; k < n; ++k) {
         if (weights[k] == 0.0F) continue;
         column.rows.push_back(static_cast<std::int32_t>(k));

@@ -11,8 +11,8 @@ Memory: the interactions once more (transposed, 8 bytes an entry), one side's fa
 multiple of 16 both once more again.
 
 All sums are in float32 and in an order that depends on the data alone, so the result has the same bits for any
-number of threads; it differs in the last places between instruction sets (:func:`isa`).  Ctrl-C takes effect
-between iterations.
+number of threads; it differs in the last places between instruction sets (:func:`isa`).  Ctrl-C ends a call soon, on a
+device after the iteration.
 
 Y. Hu, Y. Koren and C. Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, equations 3
 (objective), 4 and 5 (the two solves).  G. Takacs, I. Pilaszy and D. Tikk, "Applications of the Conjugate Gradient

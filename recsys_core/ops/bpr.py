@@ -77,7 +77,7 @@ def bpr(interactions: CSR, n_factors: int = 64, *, device: str = "cpu", **option
     where that would hold up more than a twentieth of all entries.
 
     Cost: ``O(nnz f)`` an epoch; with features, times their number a row.  Memory: the factors twice and 13 bytes an
-    entry.  Ctrl-C takes effect between epochs.
+    entry.  Ctrl-C ends a call within a part of an epoch.
 
     References
     ----------

@@ -83,7 +83,7 @@ def slim(
     Cyclic coordinate descent on the Gram matrix :math:`A^T A`, which is kept dense: ``4 n_items**2`` bytes (0.4 GB for
     10,000 items, 2.9 GB for 27,000).  Computing it costs half the sum of squared row lengths; a sweep costs a scan of
     n_items numbers and n_items multiply-adds for each weight that moves.  All in float32 and in a fixed order.  Ctrl-C
-    takes effect between the calls of `callback`, also where there is none.
+    ends a call after the sweeps at hand.
 
     References
     ----------
