@@ -73,7 +73,7 @@ class Entry:
         return factory(**settings)
 
     def _recommender(self, factory: Any, settings: Mapping[str, Any]) -> Recommender:
-        from recsys_core.models import Provenance, Recommender
+        from recsys_core.models import Config, Provenance, Recommender
 
         if not (isinstance(factory, type) and issubclass(factory, Recommender)):
             raise PluginError(
@@ -84,6 +84,11 @@ class Entry:
             missing = ", ".join(sorted(factory.__abstractmethods__))
             raise PluginError(f"{self.qualified_name}: {self.spec.factory} does not define {missing}.")
         model = factory(**settings)
+        if not isinstance(getattr(model, "config", None), Config):
+            raise PluginError(
+                f"{self.qualified_name}: {self.spec.factory} has an __init__ that does not call "
+                "super().__init__(**settings); declare the settings as fields of a Config and leave __init__ out."
+            )
         config = model.config.model_dump(mode="json")
         model.provenance = Provenance(self.spec.name, self.distribution, self.version, config)
         return model

@@ -31,6 +31,10 @@ class Shelf(Recommender):
 class Unfinished(Recommender):
     pass
 
+class Forgetful(Shelf):
+    def __init__(self):
+        self.n_shelves = 3
+
 class NotAModel:
     pass
 
@@ -52,6 +56,7 @@ def shelves(site):
             return [
                 RecommenderSpec("shelf", "shelf_models:Shelf", "shelf_models:ShelfConfig"),
                 RecommenderSpec("unfinished", "shelf_models:Unfinished"),
+                RecommenderSpec("forgetful", "shelf_models:Forgetful"),
                 RecommenderSpec("not-a-model", "shelf_models:NotAModel"),
                 RecommenderSpec("gone", "shelf_models:Gone"),
             ]
@@ -84,6 +89,13 @@ def test_create_makes_an_unfitted_model_that_knows_where_it_is_from(shelves):
             ),
         ),
         ("unfinished", "shelves:unfinished: shelf_models:Unfinished does not define fit_form."),
+        (
+            "forgetful",
+            (
+                "shelves:forgetful: shelf_models:Forgetful has an __init__ that does not call "
+                "super().__init__(**settings); declare the settings as fields of a Config and leave __init__ out."
+            ),
+        ),
         (
             "gone",
             "shelf_models:Gone: cannot be imported (AttributeError: module 'shelf_models' has no attribute 'Gone').",
