@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from recsys_core.data.order import stable_order
+from recsys_core.data.order import cell_order
 from recsys_core.data.validation import SHOWN_ROWS, Finding, counted, describe_rows, first_rows
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Events:
     @cached_property
     def cell_order(self) -> IndexArray:
         """The events by pair, and those of one pair in row order; sorted once for all checks."""
-        by_item = stable_order(self.item_index, len(self.items))
-        return by_item[stable_order(self.user_index[by_item], len(self.users))]
+        return cell_order(self.user_index, self.item_index, (len(self.users), len(self.items)))
 
     @cached_property
     def repeats(self) -> npt.NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from recsys_core.data.order import stable_order
+from recsys_core.data.order import cell_order
 from recsys_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def build_csr(
 
     if aggregate not in get_args(Aggregate):
         raise ConfigError(f"aggregate: expected one of {', '.join(get_args(Aggregate))}, got {aggregate!r}")
-    by_column = stable_order(columns, shape[1])
-    order = by_column[stable_order(rows[by_column], shape[0])]
+    order = cell_order(rows, columns, shape)
     rows, columns = rows[order], columns[order]
     is_first = np.ones(len(rows), bool)
     is_first[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from recsys_core.types import IndexArray
 
-__all__ = ["stable_order"]
+__all__ = ["cell_order", "stable_order"]
 
 
 def stable_order(keys: npt.NDArray[np.integer], n_values: int) -> IndexArray:
@@ -49,3 +49,12 @@ def stable_order(keys: npt.NDArray[np.integer], n_values: int) -> IndexArray:
     one_a_row: sp.csr_matrix[Any] = sp.csr_matrix((np.zeros(n, np.float32), keys, ends), shape=(n, n_values))
     order: IndexArray = one_a_row.tocsc().indices.astype(np.int64)
     return order
+
+
+def cell_order(rows: npt.NDArray[np.integer], columns: npt.NDArray[np.integer], shape: tuple[int, int]) -> IndexArray:
+    """Where the entries of a matrix are, by row and then by column: int64 (n,), those of one cell as they stood.
+
+    O(n + n_rows + n_columns), as :func:`stable_order`.
+    """
+    by_column = stable_order(columns, shape[1])
+    return by_column[stable_order(rows[by_column], shape[0])]
