@@ -30,11 +30,12 @@ def problem():
 
 
 @pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("item_chunk", [1, 7, 28, 29, 100])
-def test_linear_cross_entropy_is_torch_cross_entropy_in_value_and_gradient(problem, item_chunk, with_bias):
+@pytest.mark.parametrize("position_chunk", [0, 1, 5, 12, 13, 100])
+def test_linear_cross_entropy_is_torch_cross_entropy_in_value_and_gradient(problem, position_chunk, with_bias):
     queries, factors, bias, targets = problem
     leaves = [queries, factors, bias] if with_bias else [queries, factors]
-    ours = 3 * linear_cross_entropy(queries, factors, targets, bias if with_bias else None, item_chunk=item_chunk)
+    own_bias = bias if with_bias else None
+    ours = 3 * linear_cross_entropy(queries, factors, targets, own_bias, position_chunk=position_chunk)
     found = torch.autograd.grad(ours, leaves)
     theirs = 3 * functional.cross_entropy(queries @ factors.T + (bias if with_bias else 0), targets)
     expected = torch.autograd.grad(theirs, leaves)
@@ -45,20 +46,20 @@ def test_linear_cross_entropy_is_torch_cross_entropy_in_value_and_gradient(probl
 
 def test_linear_cross_entropy_can_be_differentiated_again_from_the_same_graph(problem):
     queries, factors, _, targets = problem
-    loss = linear_cross_entropy(queries, factors, targets, item_chunk=10)
+    loss = linear_cross_entropy(queries, factors, targets, position_chunk=10)
     first = torch.autograd.grad(loss, queries, retain_graph=True)[0]
     torch.testing.assert_close(torch.autograd.grad(loss, queries)[0], first, rtol=0, atol=0)
 
 
 def test_linear_cross_entropy_stays_finite_for_huge_logits(problem):
     queries, factors, _, targets = problem
-    loss = linear_cross_entropy(queries * 1e4, factors, targets, item_chunk=5)
+    loss = linear_cross_entropy(queries * 1e4, factors, targets, position_chunk=5)
     assert math.isfinite(loss.item())
     assert all(torch.isfinite(part).all() for part in torch.autograd.grad(loss, [queries, factors]))
 
 
 def test_linear_cross_entropy_never_holds_more_than_a_chunk_of_logits():
-    n_positions, n_items, item_chunk = 200, 20_000, 500
+    n_positions, n_items, position_chunk = 200, 20_000, 30
     queries = torch.randn(n_positions, 4, requires_grad=True)
     factors = torch.randn(n_items, 4, requires_grad=True)
     targets = torch.zeros(n_positions, dtype=torch.int64)
@@ -74,16 +75,16 @@ def test_linear_cross_entropy_never_holds_more_than_a_chunk_of_logits():
             return result
 
     with Watch():
-        linear_cross_entropy(queries, factors, targets, item_chunk=item_chunk).backward()
-    assert largest == max(n_positions * item_chunk, n_items * 4)
+        linear_cross_entropy(queries, factors, targets, position_chunk=position_chunk).backward()
+    assert largest == max(position_chunk, 4) * n_items
     assert factors.grad is not None
 
 
 def test_linear_cross_entropy_under_bf16_autocast_is_close_to_float32(problem):
     queries, factors, _, targets = problem
-    plain = linear_cross_entropy(queries, factors, targets, item_chunk=10)
+    plain = linear_cross_entropy(queries, factors, targets, position_chunk=10)
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = linear_cross_entropy(queries, factors, targets, item_chunk=10)
+        rounded = linear_cross_entropy(queries, factors, targets, position_chunk=10)
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded, plain, rtol=0.02, atol=0.02)
     for ours, theirs in zip(
@@ -144,7 +145,7 @@ def test_gbce_of_full_calibration_weighs_the_positive_by_the_share_that_is_drawn
 
 def test_item_loss_reaches_cross_entropy_with_its_chunk(problem):
     queries, factors, bias, targets = problem
-    loss = ItemLoss(LossConfig(loss="cross_entropy", item_chunk=4), N_ITEMS)(queries, targets, factors, bias)
+    loss = ItemLoss(LossConfig(loss="cross_entropy", position_chunk=4), N_ITEMS)(queries, targets, factors, bias)
     torch.testing.assert_close(loss, functional.cross_entropy(queries @ factors.T + bias, targets))
 
 

@@ -59,4 +59,6 @@ class LossConfig(TrainingConfig):
         True, description="Draw them once a step for all positions, which costs one matrix product; or anew for each."
     )
     calibration: float = Field(0.75, ge=0, le=1, description="t of gbce: 0 is bce, 1 the calibration of a softmax.")
-    item_chunk: int = Field(16_384, ge=1, description="Items whose logits cross_entropy holds at a time.")
+    position_chunk: int = Field(
+        0, ge=0, description="Positions whose logits cross_entropy holds at a time; 0 for as many as suit the device."
+    )

@@ -13,7 +13,12 @@ __all__ = ["linear_cross_entropy"]
 
 
 def linear_cross_entropy(
-    queries: Tensor, item_factors: Tensor, targets: Tensor, item_bias: Tensor | None = None, *, item_chunk: int = 16_384
+    queries: Tensor,
+    item_factors: Tensor,
+    targets: Tensor,
+    item_bias: Tensor | None = None,
+    *,
+    position_chunk: int = 0,
 ) -> Tensor:
     r"""Mean cross-entropy of the softmax over all items.
 
@@ -30,8 +35,9 @@ def linear_cross_entropy(
         int64 (n_positions,): the item that each position should find.
     item_bias
         float (n_items,), or None.
-    item_chunk
-        Items whose logits exist at a time.
+    position_chunk
+        Positions whose logits exist at a time.  0 takes 256 on a CPU, and on another device as many as have 2^26
+        logits, but 256 at least.
 
     Returns
     -------
@@ -45,14 +51,15 @@ def linear_cross_entropy(
 
     Notes
     -----
-    Memory: n_positions times `item_chunk` floats, beside arguments and gradients.  Time: three products of
-    n_positions x n_items x n_factors, and a fourth for the chunks but one whose logits are computed again on the way
-    back.  The sums run in float32 whatever the type of the arguments.
+    Memory: `position_chunk` times n_items floats, beside arguments and gradients.  Time: three products of
+    n_positions x n_items x n_factors, all on the way forth: the gradients are had from a chunk's logits while they are
+    there, and the way back only scales them.  One product where nothing is differentiated.  The sums run in float32
+    whatever the type of the arguments.
 
     Examples
     --------
     >>> import torch
-    >>> loss = linear_cross_entropy(torch.zeros(3, 2), torch.zeros(4, 2), torch.tensor([0, 1, 2]), item_chunk=3)
+    >>> loss = linear_cross_entropy(torch.zeros(3, 2), torch.zeros(4, 2), torch.tensor([0, 1, 2]), position_chunk=2)
     >>> round(loss.item(), 4)
     1.3863
     """
@@ -64,66 +71,65 @@ def linear_cross_entropy(
     if targets.shape != queries.shape[:1]:
         raise ShapeError(f"targets: expected shape ({len(queries)},), got {tuple(targets.shape)}")
     kind = queries.device.type
+    if position_chunk == 0:
+        position_chunk = 256 if kind == "cpu" else max(256, 2**26 // len(item_factors))
     if torch.is_autocast_enabled(kind):
-        # Cast here, so that the way back, which autocast does not reach, computes in the same type as the way forth.
         queries, item_factors = (array.to(torch.get_autocast_dtype(kind)) for array in (queries, item_factors))
+    arrays = (queries, item_factors) if item_bias is None else (queries, item_factors, item_bias)
+    differentiated = torch.is_grad_enabled() and any(array.requires_grad for array in arrays)
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            queries, item_factors, targets, item_bias, item_chunk
+            queries, item_factors, targets, item_bias, position_chunk, differentiated
         )
     return loss
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Log-sum-exp chunk by chunk on the way forth; softmax chunk by chunk on the way back."""
+    """The loss, and its gradients with it, chunk by chunk of the positions."""
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, item_factors: Tensor, targets: Tensor, item_bias: Tensor | None, item_chunk: int
+        ctx: Any,
+        queries: Tensor,
+        item_factors: Tensor,
+        targets: Tensor,
+        item_bias: Tensor | None,
+        position_chunk: int,
+        differentiated: bool,
     ) -> Tensor:
-        log_sum = queries.new_full((len(queries),), -torch.inf, dtype=torch.float32)
-        target_logits = torch.empty_like(log_sum)
-        starts = range(0, len(item_factors), item_chunk)
-        logits = queries.new_empty(0)
-        for start in starts:
-            logits = _logits(queries, item_factors, item_bias, start, item_chunk)
-            log_sum = torch.logaddexp(log_sum, logits.logsumexp(1))
-            rows, columns = _targets_within(targets, start, logits.shape[1])
-            target_logits[rows] = logits[rows, columns]
-        # The last chunk's logits are kept: with one chunk, none is computed twice.
-        ctx.save_for_backward(queries, item_factors, targets, item_bias, log_sum, logits)
-        ctx.starts, ctx.item_chunk = starts, item_chunk
-        return (log_sum - target_logits).mean()
+        n_positions, n_items = len(queries), len(item_factors)
+        losses = queries.new_empty(n_positions, dtype=torch.float32)
+        grad_queries = torch.empty_like(queries)
+        grad_factors = torch.zeros_like(item_factors, dtype=torch.float32)
+        grad_bias = None if item_bias is None else torch.zeros_like(item_bias, dtype=torch.float32)
+        # One buffer for all chunks: to map new memory for each takes longer than to compute in it.
+        products = queries.new_empty(min(position_chunk, n_positions), n_items)
+        for start in range(0, n_positions, position_chunk):
+            chunk = slice(start, start + position_chunk)
+            own, target = queries[chunk], targets[chunk, None]
+            logits = torch.mm(own, item_factors.T, out=products[: len(own)]).float()
+            if item_bias is not None:
+                logits += item_bias
+            target_logit = logits.gather(1, target)
+            largest = logits.amax(1, keepdim=True)
+            exponential = logits.sub_(largest).exp_()
+            total = exponential.sum(1, keepdim=True)
+            losses[chunk] = (total.log() + largest - target_logit).squeeze(1)
+            if not differentiated:
+                continue
+            slope = exponential.div_(total)
+            slope.scatter_(1, target, slope.gather(1, target) - 1)
+            if grad_bias is not None:
+                grad_bias += slope.sum(0)
+            slope = slope.to(queries.dtype)
+            torch.mm(slope, item_factors, out=grad_queries[chunk])
+            grad_factors += slope.T @ own
+        ctx.save_for_backward(grad_queries, grad_factors, grad_bias)
+        return losses.mean()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, Tensor | None, None]:
-        queries, item_factors, targets, item_bias, log_sum, logits = ctx.saved_tensors
-        grad_queries = torch.zeros_like(queries, dtype=torch.float32)
-        grad_factors = torch.empty_like(item_factors)
-        grad_bias = None if item_bias is None else torch.empty_like(item_bias)
-        scale = grad / len(queries)
-        for start in reversed(ctx.starts):
-            if start != ctx.starts[-1]:
-                logits = _logits(queries, item_factors, item_bias, start, ctx.item_chunk)
-            softmax = (logits - log_sum[:, None]).exp_()  # a copy: the kept logits may be asked for once more
-            rows, columns = _targets_within(targets, start, softmax.shape[1])
-            softmax[rows, columns] -= 1
-            if grad_bias is not None:
-                grad_bias[start : start + ctx.item_chunk] = softmax.sum(0) * scale
-            chunk = item_factors[start : start + ctx.item_chunk]
-            slope = softmax.mul_(scale).to(queries.dtype)
-            grad_queries += slope @ chunk
-            torch.mm(slope.T, queries, out=grad_factors[start : start + ctx.item_chunk])
-        return grad_queries.to(queries.dtype), grad_factors, None, grad_bias, None
-
-
-def _logits(queries: Tensor, item_factors: Tensor, item_bias: Tensor | None, start: int, item_chunk: int) -> Tensor:
-    chunk = slice(start, start + item_chunk)
-    logits = (queries @ item_factors[chunk].T).float()
-    return logits if item_bias is None else logits.add_(item_bias[chunk])
-
-
-def _targets_within(targets: Tensor, start: int, length: int) -> tuple[Tensor, Tensor]:
-    """Rows whose target lies in the chunk, and its columns there."""
-    rows = ((targets >= start) & (targets < start + length)).nonzero().squeeze(1)
-    return rows, targets[rows] - start
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, Tensor | None, None, None]:
+        grad_queries, grad_factors, grad_bias = ctx.saved_tensors
+        scale = grad / len(grad_queries)  # in float32; autograd casts to the types of the arguments
+        bias = None if grad_bias is None else grad_bias * scale
+        return grad_queries * scale, grad_factors * scale, None, bias, None, None

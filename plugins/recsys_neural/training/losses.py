@@ -41,7 +41,7 @@ class ItemLoss(nn.Module):
     Parameters
     ----------
     config
-        `loss`, `n_negatives`, `shared_negatives`, `calibration` and `item_chunk` of it.
+        `loss`, `n_negatives`, `shared_negatives`, `calibration` and `position_chunk` of it.
     n_items
         Number of items to draw negatives from.
 
@@ -76,7 +76,8 @@ class ItemLoss(nn.Module):
         """
         settings = self.config
         if settings.loss == "cross_entropy":
-            return linear_cross_entropy(queries, item_factors, targets, item_bias, item_chunk=settings.item_chunk)
+            chunk = settings.position_chunk
+            return linear_cross_entropy(queries, item_factors, targets, item_bias, position_chunk=chunk)
         shape = (settings.n_negatives,) if settings.shared_negatives else (len(targets), settings.n_negatives)
         negatives = torch.randint(self.n_items, shape, device=targets.device)
         positive = _scores_of_own(queries, item_factors, item_bias, targets[:, None])
