@@ -207,6 +207,23 @@ def check_spelling(events: Events) -> list[Finding]:
     return findings
 
 
+def check_blank_ids(events: Events) -> list[Finding]:
+    """A string id of nothing but blanks, which most likely stands for a missing one."""
+    findings = []
+    for what, index, ids in (
+        ("user", events.user_index, events.users.ids),
+        ("item", events.item_index, events.items.ids),
+    ):
+        if ids.dtype != pl.String:
+            continue
+        blank = (ids.str.strip_chars() == "").to_numpy()
+        count = int(np.count_nonzero(blank[index]))
+        if count:
+            message = f"{what}_id: {counted(count, 'row has', 'rows have')} an id of nothing but blanks"
+            findings.append(Finding("blank-ids", "warning", message, "drop the rows if the id is missing", count))
+    return findings
+
+
 CHECKS: Final[tuple[Callable[[Events], list[Finding]], ...]] = (
     check_repeats,
     check_weight_values,
@@ -217,6 +234,7 @@ CHECKS: Final[tuple[Callable[[Events], list[Finding]], ...]] = (
     check_cold,
     check_same_ids,
     check_spelling,
+    check_blank_ids,
 )
 
 

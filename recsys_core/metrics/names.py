@@ -81,7 +81,7 @@ def metric(name: str, k: int | None = None) -> Metric:
     except KeyError:
         near = get_close_matches(base, _STANDARD, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"name: unknown metric {base!r}; {hint}Known: {', '.join(_STANDARD)}") from None
+        raise ConfigError(f"metric: unknown name {base!r}; {hint}Known: {', '.join(_STANDARD)}") from None
     return make(k=cut_off if k is None else k)
 
 
@@ -97,5 +97,5 @@ def split_name(name: str) -> tuple[str, int | None]:
     if not at:
         return base, None
     if not (cut_off.isascii() and cut_off.isdigit() and int(cut_off) > 0):
-        raise ConfigError(f"name: expected a cut-off like 'ndcg@10', got {name!r}")
+        raise ConfigError(f"metric: expected a cut-off like 'ndcg@10', got {name!r}")
     return base, int(cut_off)

@@ -160,8 +160,7 @@ class FittedModel:
         case.  A known user without events is answered as the model was trained, and gets the most popular items where
         that is nothing.
         """
-        check_at_least_one(k, "k")
-        k = min(k, max(1, len(self.items)))  # a table holds no padding, so that no k makes it large
+        k = self._within_catalogue(k)
         query = self._query(users, histories, user_features, on_unknown)
         allow_index, deny_index = resolve_allowed(self.items, allow, on_unknown), known_items(self.items, deny, "deny")
         ranking = self.recommend_indices(
@@ -367,8 +366,7 @@ class FittedModel:
         DataError
             The model gives one score an item and so relates no two of them.
         """
-        check_at_least_one(k, "k")
-        k = min(k, max(1, len(self.items)))
+        k = self._within_catalogue(k)
         labels = as_ids(item_ids)
         table = self._label(labels, self.form.similar(self._known_items(labels), k, n_threads))
         return table.rename({"item_id": "similar_item_id"}).rename({"user_id": "item_id"})
@@ -423,9 +421,8 @@ class FittedModel:
         -----
         Costs one query more than a history has distinct items; see :mod:`recsys_core.models.explanation`.
         """
-        check_at_least_one(k, "k")
+        k = self._within_catalogue(k)
         check_at_least_one(n_reasons, "n_reasons")
-        k = min(k, max(1, len(self.items)))
         if isinstance(self.form, StaticForm) or not self.form.accepts_histories:
             raise DataError(
                 f"explain: expected a model whose scores depend on a history, got {self.provenance.name or 'another'}; "
@@ -597,6 +594,11 @@ class FittedModel:
         # By users, as the model `popularity` ranks unless told otherwise: repeats of one user count once.
         pairs = self.histories.to_csr(len(self.items))
         return StaticForm(np.bincount(pairs.indices, minlength=len(self.items)).astype(np.float32))
+
+    def _within_catalogue(self, k: int) -> int:
+        """The length of lists that become rows of a table: these hold no padding, so that no `k` makes them large."""
+        check_at_least_one(k, "k")
+        return min(k, max(1, len(self.items)))
 
     def _known_items(self, labels: pl.Series) -> IndexArray:
         index = self.items.index_of(labels, argument="item_ids")

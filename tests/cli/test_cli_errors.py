@@ -154,7 +154,7 @@ def test_a_misspelt_metric_is_found_before_the_training(
 
     monkeypatch.setattr(Recommender, "fit", train)
     outcome = recsys(command, "popularity", *data, "--metric", "ndgc", code=2)
-    assert "unknown metric 'ndgc'; did you mean 'ndcg'?" in outcome.stderr
+    assert "metric: unknown name 'ndgc'; did you mean 'ndcg'?" in outcome.stderr
 
 
 def test_rows_are_said_to_be_counted_from_0(recsys, tmp_path: Path) -> None:

@@ -169,6 +169,14 @@ def test_ids_that_differ_only_in_spelling():
     assert "'Tea', 'tea '" in str(checks(audit(frame))["similar-ids"])
 
 
+def test_ids_of_nothing_but_blanks():
+    frame = pl.DataFrame({"user_id": ["u", " ", "v", " "], "item_id": ["a", "b", "", "c"]})
+    found = [str(finding) for finding in audit(frame).findings if finding.check == "blank-ids"]
+    assert len(found) == 2
+    assert "user_id: 2 rows have an id of nothing but blanks" in found[0]
+    assert "item_id: 1 row has an id of nothing but blanks" in found[1]
+
+
 def test_features():
     frame = pl.DataFrame({"user_id": [1, 2, 3], "item_id": [1, 2, 3]})
     films = pl.DataFrame(

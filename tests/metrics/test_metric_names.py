@@ -28,7 +28,7 @@ def test_direction():
 
 
 def test_unknown_name_suggests_a_near_one():
-    with pytest.raises(ConfigError, match=r"unknown metric 'ndgc'; did you mean 'ndcg'\? Known: coverage, "):
+    with pytest.raises(ConfigError, match=r"metric: unknown name 'ndgc'; did you mean 'ndcg'\? Known: coverage, "):
         metric("ndgc@10")
 
 
