@@ -56,3 +56,26 @@ def test_what_a_user_had_is_no_negative_of_theirs() -> None:
     dense = block_interactions(9, 7, 2).to_csr("binary").toarray() > 0
     users, items = torch.arange(9), torch.arange(7).expand(9, 7)
     assert made._has_had(users, items).tolist() == dense.tolist()
+
+
+@pytest.mark.parametrize("loss", ["bce", "bpr", "sampled_softmax"])
+def test_the_loss_is_of_the_event_and_what_the_user_has_not_had(loss: str) -> None:
+    settings = NeuMfConfig(n_factors=3, hidden=(5, 4), loss=loss, n_negatives=6, dropout=0, regularization=0)
+    made = _Objective(settings, block_interactions(9, 7, 2).to_csr("binary"))
+    users, items = torch.tensor([0, 5, 8]), torch.tensor([0, 4, 6])
+    torch.manual_seed(3)
+    found = made(users, items)
+    torch.manual_seed(3)
+    drawn = torch.randint(7, (3, 6))
+    score = lambda u, i: made.scorer(made.user_inputs(u), made.item_inputs(i))  # noqa: E731
+    losses = []
+    for user, item, others in zip(users, items, drawn, strict=True):
+        positive = score(user, item)
+        negative = torch.stack([score(user, j) for j in others if not made._has_had(user[None], j[None, None])])
+        if loss == "bce":
+            losses.append(-(positive.sigmoid().log() + (1 - negative.sigmoid()).log().sum()) / 7)
+        elif loss == "bpr":
+            losses.append(-(positive - negative).sigmoid().log().sum() / 6)
+        else:
+            losses.append(-torch.cat([positive[None], negative]).log_softmax(0)[0])
+    torch.testing.assert_close(found, torch.stack(losses).mean())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recsys_core import Interactions
 from recsys_core.data import Histories
@@ -16,7 +15,7 @@ from recsys_core.export import scorer_from_torch
 from recsys_core.models import PairForm, Progress, SearchRange
 from recsys_core.types import CSR
 from recsys_neural.models.trained import TrainedRecommender
-from recsys_neural.training import HeldOut, RowBatches, Task, TrainingConfig
+from recsys_neural.training import HeldOut, RowBatches, Task, TrainingConfig, sampled_loss
 
 __all__ = ["NeuMf", "NeuMfConfig"]
 
@@ -31,6 +30,7 @@ class NeuMfConfig(TrainingConfig):
     dropout: Annotated[float, SearchRange(0.0, 0.5)] = Field(
         0.1, ge=0, lt=1, description="Share of the numbers that training leaves out of a layer."
     )
+    loss: Literal["bce", "bpr", "sampled_softmax"] = Field("bce", description="What is minimized.")
     n_negatives: Annotated[int, SearchRange(1, 10)] = Field(4, ge=1, description="Items drawn for each event.")
     regularization: Annotated[float, SearchRange(1e-7, 1e-3, log=True)] = Field(
         1e-5, ge=0, description="Lambda, of the vectors that a step is about."
@@ -45,7 +45,8 @@ class NeuMf(TrainedRecommender):
         \min \; -\sum_{(u, i)} \Big( \ln \sigma(s_{ui}) + \sum_{j \in N} \ln \sigma(-s_{uj}) \Big)
 
     with ReLU layers :math:`\phi` and negatives *N* drawn anew for each event from what the user has not had.  The
-    weights of interactions do not count.
+    weights of interactions do not count.  ``loss`` puts another sampled loss in place of the paper's; see
+    :mod:`recsys_neural.training.losses`.
 
     Parameters
     ----------
@@ -155,11 +156,9 @@ class _Objective(nn.Module):
         # (B, 1 + n): the event's item first.
         candidates = torch.cat([items[:, None], drawn], dim=1)
         scores = self.scorer(self.user_inputs(users)[:, None], self.item_inputs(candidates)).float()
-        losses = torch.cat([functional.softplus(-scores[:, :1]), functional.softplus(scores[:, 1:])], dim=1)
-        counts = torch.cat([torch.ones_like(losses[:, :1]), (~self._has_had(users, drawn)).to(losses.dtype)], dim=1)
+        negative = scores[:, 1:].masked_fill(self._has_had(users, drawn), -torch.inf)
         touched: Tensor = self.users(users).square().sum() + self.items(items).square().sum()
-        loss: Tensor = (losses * counts).sum() / counts.sum()
-        return loss + 0.5 * self.config.regularization * touched / len(users)
+        return sampled_loss(self.config.loss, scores[:, :1], negative) + 0.5 * self.config.regularization * touched / len(users)
 
     def _has_had(self, users: Tensor, items: Tensor) -> Tensor:
         pairs = users[:, None] * self.n_items + items

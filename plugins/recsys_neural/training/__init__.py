@@ -8,7 +8,7 @@ from recsys_neural.training.cross_entropy import linear_cross_entropy
 from recsys_neural.training.curve import EpochReport
 from recsys_neural.training.fitting import Task, fit_held_out
 from recsys_neural.training.history_batches import EventBatches, HistoryBatches
-from recsys_neural.training.losses import ItemLoss
+from recsys_neural.training.losses import ItemLoss, sampled_loss
 from recsys_neural.training.trainer import StopTraining, Trainer, TrainingResult
 from recsys_neural.training.validation import HeldOut, hold_out_last
 
@@ -32,4 +32,5 @@ __all__ = [
     "fit_held_out",
     "hold_out_last",
     "linear_cross_entropy",
+    "sampled_loss",
 ]

@@ -29,10 +29,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys_neural.training.config import LossConfig
+from recsys_neural.training.config import Loss, LossConfig
 from recsys_neural.training.cross_entropy import linear_cross_entropy
 
-__all__ = ["ItemLoss"]
+__all__ = ["ItemLoss", "sampled_loss"]
 
 
 class ItemLoss(nn.Module):
@@ -88,25 +88,36 @@ class ItemLoss(nn.Module):
             negative = _scores_of_own(queries, item_factors, item_bias, negatives)
         # A drawn item that is the target counts for nothing in any of the losses.
         negative = negative.float().masked_fill(negatives == targets[:, None], -torch.inf)
-        return self._of_scores(positive.float(), negative)
-
-    def _of_scores(self, positive: Tensor, negative: Tensor) -> Tensor:
-        """Positive scores (P, 1) and negative ones (P, n); a left-out negative scores minus infinity."""
-        settings = self.config
-        n_negatives = negative.shape[1]
-        if settings.loss == "sampled_softmax":
-            return (torch.cat([positive, negative], dim=1).logsumexp(1) - positive.squeeze(1)).mean()
-        if settings.loss == "bpr":
-            # softplus(x) = -ln sigmoid(-x)
-            return functional.softplus(negative - positive).mean()
-        weight = 1.0 if settings.loss == "bce" else self._positive_weight(n_negatives)
-        total = weight * functional.softplus(-positive).squeeze(1) + functional.softplus(negative).sum(1)
-        return total.mean() / (1 + n_negatives)
+        positive_weight = self._positive_weight(settings.n_negatives) if settings.loss == "gbce" else 1.0
+        return sampled_loss(settings.loss, positive.float(), negative, positive_weight)
 
     def _positive_weight(self, n_negatives: int) -> float:
         """Beta = a (t (1 - 1/a) + 1/a), with a the share of the other items that is drawn."""
         share = min(n_negatives / max(self.n_items - 1, 1), 1.0)
         return share * (self.config.calibration * (1 - 1 / share) + 1 / share)
+
+
+def sampled_loss(loss: Loss, positive: Tensor, negative: Tensor, positive_weight: float = 1.0) -> Tensor:
+    """Mean of one of the sampled losses, of scores however they were computed.
+
+    Parameters
+    ----------
+    loss
+        Any but ``cross_entropy``.
+    positive
+        float32 (n_positions, 1): scores of the targets.
+    negative
+        float32 (n_positions, n_negatives): scores of the drawn items, minus infinity for one that does not count.
+    positive_weight
+        Beta of ``gbce``.
+    """
+    if loss == "sampled_softmax":
+        return (torch.cat([positive, negative], dim=1).logsumexp(1) - positive.squeeze(1)).mean()
+    if loss == "bpr":
+        # softplus(x) = -ln sigmoid(-x)
+        return functional.softplus(negative - positive).mean()
+    total = positive_weight * functional.softplus(-positive).squeeze(1) + functional.softplus(negative).sum(1)
+    return total.mean() / (1 + negative.shape[1])
 
 
 def _scores_of_own(queries: Tensor, item_factors: Tensor, item_bias: Tensor | None, items: Tensor) -> Tensor:
