@@ -16,6 +16,7 @@ from recsys_core.models import (
     ItemItemForm,
     PairForm,
     PairScorer,
+    PriorMean,
     StaticForm,
 )
 
@@ -25,6 +26,7 @@ FORMS = (
     "implicit_fold_in",
     "explicit_fold_in",
     "ridged_fold_in",
+    "fold_in_of_the_described",
     "histories_only",
     "dense",
     "dense_weighted",
@@ -165,6 +167,14 @@ def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
     ridged = FoldIn(
         (items[:4].T @ items[:4]).astype(np.float32), (0.5, 1.0), (1.0, 1.0), ridge=HistoryRidge(0.3, 2.0, 1.5)
     )
+    described = FeaturePreparation.from_table(PEOPLE, columns=("town", "age"), text_columns=())
+    pulled = FoldIn(
+        (items.T @ items).astype(np.float32),
+        (0.25, 2.0),
+        (1.0, 1.5),
+        ridge=HistoryRidge(3.0, 0.0, 0.0),
+        mean=PriorMean(described, rng.normal(size=(4, N_FACTORS)).astype(np.float32)),
+    )
     explicit = FoldIn((0.05 * eye).astype(np.float32), (1.0, 0.0), (0.0, 1.0), bias)
     dense = rng.normal(size=(N_ITEMS, N_ITEMS)).astype(np.float32)
     sparse = sp.csr_matrix(dense * (rng.random(dense.shape) < 0.05))
@@ -173,6 +183,7 @@ def make_form(name: str) -> DotForm | ItemItemForm | PairForm | StaticForm:
         "implicit_fold_in": DotForm(items, None, users, implicit),
         "explicit_fold_in": DotForm(items, bias, users, explicit),
         "ridged_fold_in": DotForm(items, None, users, ridged),
+        "fold_in_of_the_described": DotForm(items, None, users, pulled),
         "histories_only": DotForm(items, None, None, implicit),
         "dense": ItemItemForm(dense),
         "dense_weighted": ItemItemForm(dense, binary=False),

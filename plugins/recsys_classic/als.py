@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 import numpy as np
-import scipy.sparse as sp
 from pydantic import Field, model_validator
 
 from recsys_classic.bases import FactorRecommender
-from recsys_classic.side_features import FeatureMeans, encode_features
+from recsys_classic.side_features import FeatureMeans, prepare_features
 from recsys_core import Config, DotForm, Interactions, ops
 from recsys_core.errors import DataError
-from recsys_core.models import FoldIn, HistoryRidge, Progress, SearchRange, Update
+from recsys_core.models import FoldIn, HistoryRidge, PriorMean, Progress, SearchRange, Update
 from recsys_core.types import CSR, FloatArray, IndexArray
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["Als", "AlsConfig"]
 
@@ -118,8 +114,9 @@ class Als(FactorRecommender):
     time.  It costs O(nnz) for the matrix and O(n f\ :sup:`2` + f\ :sup:`3`) a touched row of n entries.
 
     With features, every solve is exact (``solver`` and ``tolerance`` do not count), and the vectors of the features are
-    a ridge regression of the others after each half of an iteration.  A stranger's history is solved without user
-    features.
+    a ridge regression of the others after each half of an iteration.  Numbers count within 10 standard deviations.
+    With ``user_features``, strangers may be asked for with theirs, and get what a user of training with the same
+    features and history has; one of whom only features are known gets :math:`B^\top f`.
 
     The confidence is that of the paper.  The ``implicit`` package takes its stored values as :math:`c` itself: its
     ``alpha`` times a weight is our ``1 + alpha`` times the weight, and its missing pairs have :math:`c = 1` as well.
@@ -189,20 +186,25 @@ class Als(FactorRecommender):
         user_items = interactions.to_csr("sum")
         item_users = user_items.T.tocsr()
         active, had = _with_entries(user_items), _with_entries(item_users)
-        user_means = self._means("user", interactions.user_features, settings.user_features, active, user_items)
-        item_means = self._means("item", interactions.item_features, settings.item_features, had, user_items)
+        people = prepare_features(interactions.user_features, settings.user_features, "user")
+        goods = prepare_features(interactions.item_features, settings.item_features, "item")
+        user_means = None if people is None else self._means("user", people[1], active, user_items)
+        item_means = None if goods is None else self._means("item", goods[1], had, user_items)
         expected_users: FloatArray | None = None
         expected_items: FloatArray | None = None
+        mean: PriorMean | None = None
         items = _start(np.random.default_rng(settings.random_state), user_items.shape[1], settings.n_factors)
 
         def form() -> DotForm:
             users = self._solve(user_items, items, had, expected_users)
-            return DotForm(items, user_factors=users, fold_in=self._fold_in(items[had], len(items)))
+            return DotForm(items, user_factors=users, fold_in=self._fold_in(items[had], len(items), mean))
 
         total = settings.n_iterations + 1
         for iteration in range(settings.n_iterations):
             users = self._solve(user_items, items, had, expected_users)
-            expected_users = None if user_means is None else user_means.means(users)
+            if people is not None and user_means is not None:
+                mean = PriorMean(people[0], user_means.vectors(users).astype(np.float32))
+                expected_users = people[1] @ mean.vectors
             items = self._solve(item_users, users, active, expected_items)
             if item_means is not None:
                 expected_items = item_means.means(items)
@@ -233,9 +235,9 @@ class Als(FactorRecommender):
         active, had = _with_entries(user_items), np.unique(user_items.indices).astype(np.int64)
         expected: FloatArray | None = None
         known = np.unique(update.before.histories.indices).astype(np.int64)
-        means = self._means("item", update.item_features, settings.item_features, known, user_items)
-        if means is not None:
-            expected = means.means(items)
+        goods = prepare_features(update.item_features, settings.item_features, "item")
+        if goods is not None:
+            expected = self._means("item", goods[1], known, user_items).means(items)
             items[form.n_items :] = expected[form.n_items :]
         items = _where_empty(np.zeros_like(items) if expected is None else expected, items, had)
         for _ in range(_UPDATE_ROUNDS):
@@ -249,15 +251,11 @@ class Als(FactorRecommender):
     def _means(
         self,
         what: Literal["user", "item"],
-        table: pl.DataFrame | None,
-        columns: tuple[str, ...],
+        features: CSR,
         known: IndexArray,
         user_items: CSR,
-    ) -> FeatureMeans | None:
-        """Where the vectors of one side are expected to lie, learned from the known ones; None without features."""
-        features = encode_features(table, columns, what)
-        if features is None:
-            return None
+    ) -> FeatureMeans:
+        """Where the vectors of one side are expected to lie, learned from the known ones."""
         n_users, n_items = user_items.shape
         ridge = self._ridge(n_items if what == "user" else n_users)
         weights = None
@@ -274,47 +272,35 @@ class Als(FactorRecommender):
         base = settings.unobserved_weight * length
         return HistoryRidge(settings.regularization, base, settings.regularization_exponent)
 
-    def _fold_in(self, factors: FloatArray, length: int) -> FoldIn:
-        """How a row of this length is solved when the other side's factors are held, those without entries left out."""
+    def _fold_in(
+        self, factors: FloatArray, length: int, mean: PriorMean | None = None, *, pulled: bool = False
+    ) -> FoldIn:
+        """How a row of this length is solved when the other side's factors are held, those without entries left out.
+
+        ``pulled`` says that it is told where rows are expected to lie, as a ``mean`` says in the model.
+        """
         weight, alpha = self.config.unobserved_weight, self.config.alpha
         double = factors.astype(np.float64)
         gram = weight * (double.T @ double)  # of one type, which BLAS knows; NumPy is a hundred times slower on two
         ridge = self._ridge(length)
+        if ridge is None and (pulled or mean is not None):
+            ridge = HistoryRidge(self.config.regularization, 0.0, 0.0)
         if ridge is None:
             gram.flat[:: len(gram) + 1] += self.config.regularization
-        return FoldIn(gram.astype(np.float32), confidence=(1.0 - weight, alpha), target=(1.0, alpha), ridge=ridge)
+        return FoldIn(
+            gram.astype(np.float32), confidence=(1.0 - weight, alpha), target=(1.0, alpha), ridge=ridge, mean=mean
+        )
 
     def _solve(
         self, rows: CSR, factors: FloatArray, had: IndexArray | None = None, expected: FloatArray | None = None
     ) -> FloatArray:
         """Solve rows against the other side's factors, of which ``had`` count as seen by everybody.
 
-        ``expected`` is where the regularization pulls the rows; the origin if None.
+        ``expected`` is where the regularization pulls the rows; the origin if None.  One without entries gets it.
         """
-        fold_in = self._fold_in(factors if had is None else factors[had], len(factors))
-        ridge = fold_in.ridges(rows)
-        offset = None
-        if expected is not None:
-            # lambda ||x - m||^2 adds lambda m to the right side: one more entry a row, of the vector lambda m, with a
-            # weight whose confidence is 0, so that the matrix does not change, and an offset that makes its target 1.
-            n_rows = rows.shape[0]
-            weight = -fold_in.confidence[0] / fold_in.confidence[1]
-            own = (np.full(n_rows, weight, np.float32), np.arange(n_rows), np.arange(n_rows + 1))
-            rows = sp.hstack([rows, sp.csr_matrix(own, shape=(n_rows, n_rows))], format="csr")
-            offset = np.zeros(len(factors) + n_rows, np.float32)
-            offset[len(factors) :] = fold_in.target[0] + fold_in.target[1] * weight - 1.0
-            pull = np.float32(self.config.regularization) if ridge is None else ridge[:, None]
-            factors = np.vstack([factors, pull * expected])
-        return ops.solve_rows(
-            rows,
-            factors,
-            prior=fold_in.prior,
-            confidence=fold_in.confidence,
-            target=fold_in.target,
-            item_offset=offset,
-            ridge=ridge,
-            n_threads=self.config.n_threads,
-        )
+        pulled = expected is not None
+        fold_in = self._fold_in(factors if had is None else factors[had], len(factors), pulled=pulled)
+        return fold_in.solve(rows, factors, expected, self.config.n_threads)
 
 
 def _start(random: np.random.Generator, n_rows: int, n_factors: int) -> FloatArray:

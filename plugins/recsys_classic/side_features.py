@@ -6,23 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve
 
-from recsys_core.data import FeatureEncoder
+from recsys_core.data import FeaturePreparation
 from recsys_core.errors import DataError
+from recsys_core.models import feature_matrix
 from recsys_core.types import CSR, FloatArray, IndexArray
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FeatureMeans", "check_n_features", "encode_features"]
+__all__ = ["FeatureMeans", "check_n_features", "prepare_features"]
 
 _MOST_FEATURES = 20_000  # their Gram matrix is dense: 3.2 GB
 
 
-def encode_features(table: pl.DataFrame | None, columns: tuple[str, ...], what: str) -> CSR | None:
-    """The chosen columns of a feature table as a matrix, a column of ones last; None without columns.
+def prepare_features(
+    table: pl.DataFrame | None, columns: tuple[str, ...], what: str
+) -> tuple[FeaturePreparation, CSR] | None:
+    """The chosen columns of a feature table, and their matrix, a column of ones last; None without columns.
 
     Parameters
     ----------
@@ -45,11 +47,10 @@ def encode_features(table: pl.DataFrame | None, columns: tuple[str, ...], what: 
             f"{what}_features: expected a table with {', '.join(map(repr, columns))}, got interactions without one; "
             f"add it with interactions.with_features({what}_features=...)."
         )
-    features = FeatureEncoder.from_table(table, columns=columns).encode(table)
+    preparation = FeaturePreparation.from_table(table, columns=columns, text_columns=())
+    features = feature_matrix(preparation, preparation.arrays(table), len(table))
     check_n_features(features, columns, what)
-    ones = sp.csr_matrix(np.ones((features.shape[0], 1), np.float32))
-    joined: CSR = sp.hstack([features, ones], format="csr")
-    return joined
+    return preparation, features
 
 
 def check_n_features(features: CSR, columns: tuple[str, ...], what: str) -> None:

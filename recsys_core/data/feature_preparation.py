@@ -61,6 +61,7 @@ class FeaturePreparation:
         cls,
         table: pl.DataFrame,
         *,
+        columns: Sequence[str] | None = None,
         text_columns: Sequence[str] | None = None,
         n_buckets: int = 10_000,
         text_model: str | None = None,
@@ -72,6 +73,8 @@ class FeaturePreparation:
         ----------
         table
             Rows that training has interactions of.
+        columns
+            Names of the columns to read beside the texts; all others but ``item_id`` and ``user_id`` if None.
         text_columns
             Columns to read as texts; if None, the columns of strings that hold blanks and of which most are unlike
             any other, as titles are.
@@ -90,6 +93,8 @@ class FeaturePreparation:
         if missing:
             raise DataError(f"text_columns: expected columns of the features, got {', '.join(missing)}.")
         others = [name for name in table.columns if name not in (*_IDS, *texts) and table[name].dtype != pl.Null]
+        if columns is not None:
+            others = [name for name in columns if name not in texts]
         encoder = None
         if others:
             encoder = FeatureEncoder.from_table(table, columns=others, min_count=min_count)
@@ -108,12 +113,17 @@ class FeaturePreparation:
     def sizes(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Sizes of what :meth:`arrays` returned, as fields of ``recsys_neural.encoders.EntityInputs``."""
         return {
-            "n_numeric": len(self._numbers),
+            "n_numeric": self.n_numbers,
             "widths": self.widths,
             "n_values": self.n_values,
             "n_buckets": self.n_buckets if "text" in arrays else 0,
             "vector_dims": arrays["vector"].shape[1] if "vector" in arrays else 0,
         }
+
+    @property
+    def n_numbers(self) -> int:
+        """Number of numeric columns."""
+        return len(self._numbers)
 
     @property
     def n_values(self) -> int:

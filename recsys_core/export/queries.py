@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from recsys_core.export.graph import GraphBuilder
 from recsys_core.export.history import History, add_history, newest_items
-from recsys_core.models import DotForm, FoldIn, HistoryEncoder, HistoryRidge, PairForm
+from recsys_core.models import DotForm, FoldIn, HistoryEncoder, HistoryRidge, PairForm, PriorMean
 from recsys_core.types import FloatArray
 
 __all__ = ["add_dot_queries", "add_pair_queries", "weighs_history"]
@@ -30,7 +30,8 @@ def add_dot_queries(form: DotForm, graph: GraphBuilder, history: History | None 
         compute = _encoding(form.encoder, graph, "encoder.", "item_factors")
     elif form.fold_in is not None:
         fold_in, read = form.fold_in, history or add_history(graph, weighs_history(form.fold_in))
-        compute = lambda body: _solve(form, fold_in, body, read)  # noqa: E731
+        features = _declare_features(graph, fold_in.mean)
+        compute = lambda body: _solve(form, fold_in, body, read, features)  # noqa: E731
     queries = _queries(graph, "user_factors", form.user_factors, compute)
     return queries if form.item_bias is not None else _silent_where_zero(graph, queries)
 
@@ -108,7 +109,38 @@ def _known_only(graph: GraphBuilder, user_factors: str, user_index: str, n_users
     return graph.op("Where", known, looked_up, graph.constant(np.nan, "float32"))
 
 
-def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History) -> str:
+def _declare_features(graph: GraphBuilder, mean: PriorMean | None) -> dict[str, str]:
+    """Inputs of the features that a mean reads, by the names of the preparation's arrays."""
+    features: dict[str, str] = {}
+    if mean is not None and mean.n_numbers:
+        features["numeric"] = graph.input("user_numeric", "float32", ["batch", mean.n_numbers])
+    if mean is not None and mean.preparation.widths:
+        width = sum(mean.preparation.widths)
+        features["categorical"] = graph.input("user_categorical", "int64", ["batch", width])
+    return features
+
+
+def _mean(graph: GraphBuilder, mean: PriorMean, features: dict[str, str]) -> str:
+    """Where the vector of each asker is expected to lie, float32 [B, 1, n_factors]."""
+    numbers, values, shared = np.split(mean.vectors, [mean.n_numbers, len(mean.vectors) - 1])
+    total = graph.table("mean_of_all", shared[None])
+    if "numeric" in features:
+        missing = graph.op("IsNaN", features["numeric"])
+        known = graph.op("Where", missing, graph.constant(0.0, "float32"), features["numeric"])
+        part = graph.op("MatMul", known, graph.table("mean_of_numbers", numbers))
+        total = graph.op("Add", total, graph.op("Unsqueeze", part, graph.constant([1])))
+    if "categorical" in features:
+        # A missing value has the last vector, of zeros.
+        missing = graph.op("Less", features["categorical"], graph.constant(0))
+        place = graph.op("Where", missing, graph.constant(len(values)), features["categorical"])
+        table = graph.table("mean_of_values", np.vstack([values, np.zeros_like(shared)]))
+        total = graph.op(
+            "Add", total, graph.op("ReduceSum", graph.op("Gather", table, place), graph.constant([1]), keepdims=1)
+        )
+    return total
+
+
+def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History, features: dict[str, str]) -> str:
     r"""Solve the fold-in system of every row by preconditioned conjugate gradients.
 
     ONNX has no solver, but :math:`(P + \lambda_h I + V_h^\top C V_h)\,q = V_h^\top t` needs only products with
@@ -132,6 +164,10 @@ def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History
     ridge = None if fold_in.ridge is None else _ridge(graph, fold_in.ridge, history)
     precondition = _preconditioner(graph, fold_in, ridge)
     residual = graph.op("MatMul", target, rows)
+    mean = None if fold_in.mean is None else _mean(graph, fold_in.mean, features)
+    if mean is not None:
+        assert ridge is not None
+        residual = graph.op("Add", residual, graph.op("Mul", ridge, mean))
     descent = precondition(graph, residual)
     energy = _inner(graph, residual, descent)
     enough = graph.op("Mul", energy, graph.constant(RESIDUAL_DROP, "float32"))
@@ -179,6 +215,10 @@ def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History
         energy,
         body=body.proto("conjugate_gradients"),
     )[0]
+    if mean is not None:
+        n_items = graph.op("ReduceSum", history.mask, graph.constant([1]), keepdims=1)
+        known = graph.op("Greater", graph.op("Unsqueeze", n_items, graph.constant([2])), graph.constant(0.0, "float32"))
+        solution = graph.op("Where", known, solution, mean)
     return graph.op("Squeeze", solution, graph.constant([1]))
 
 

@@ -137,7 +137,7 @@ def read_user_features(value: Any, preparation: FeaturePreparation | None, model
     if preparation is None:
         raise DataError(
             f"user_features: expected a model that reads features of users when it is asked, got {model}; leave them "
-            "out, or train a model such as two_tower on Interactions.with_features(user_features=...)."
+            "out, or train one that does, such as two_tower, on interactions.with_features(user_features=...)."
         )
     n_rows, columns = _columns(value)
     ids = columns.pop("user_id", None)

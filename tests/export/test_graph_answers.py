@@ -65,11 +65,13 @@ def solve(form, row: np.ndarray) -> np.ndarray:
     target = fold_in.target[0] + fold_in.target[1] * ratings
     if fold_in.item_offset is not None:
         target = target - fold_in.item_offset[seen]
-    matrix = fold_in.prior.astype(float) + (vectors.T * confidence) @ vectors
+    matrix, right = fold_in.prior.astype(float) + (vectors.T * confidence) @ vectors, vectors.T @ target
+    # Of those who ask by a history alone, no feature is known: the mean is what everybody shares.
+    mean = np.zeros(len(matrix)) if fold_in.mean is None else fold_in.mean.vectors[-1].astype(float)
     if fold_in.ridge is not None:
-        ridge = fold_in.ridge
-        matrix += ridge.scale * (max(len(seen), 1) + ridge.base) ** ridge.exponent * np.eye(len(matrix))
-    return np.linalg.solve(matrix, vectors.T @ target)
+        ridge = fold_in.ridge.scale * (max(len(seen), 1) + fold_in.ridge.base) ** fold_in.ridge.exponent
+        matrix, right = matrix + ridge * np.eye(len(matrix)), right + ridge * mean
+    return np.linalg.solve(matrix, right) if len(seen) else mean
 
 
 def expected_ranking(scores: np.ndarray, k: int, exclude=None, allow=None, deny=None):

@@ -65,11 +65,13 @@ def solved(form, histories):
         index, r = histories.indices[start:stop], histories.weights[start:stop].astype(np.float64)
         confidence = fold_in.confidence[0] + fold_in.confidence[1] * r
         target = fold_in.target[0] + fold_in.target[1] * r - offset[index]
-        system = fold_in.prior + (items[index].T * confidence) @ items[index]
+        system, right = fold_in.prior + (items[index].T * confidence) @ items[index], items[index].T @ target
+        # Of those who ask by a history alone, no feature is known: the mean is what everybody shares.
+        mean = np.zeros(items.shape[1]) if fold_in.mean is None else fold_in.mean.vectors[-1].astype(np.float64)
         if fold_in.ridge is not None:
-            lengths = max(len(index), 1) + fold_in.ridge.base
-            system = system + fold_in.ridge.scale * lengths**fold_in.ridge.exponent * np.eye(items.shape[1])
-        queries[row] = np.linalg.solve(system, items[index].T @ target)
+            ridge = fold_in.ridge.scale * (max(len(index), 1) + fold_in.ridge.base) ** fold_in.ridge.exponent
+            system, right = system + ridge * np.eye(items.shape[1]), right + ridge * mean
+        queries[row] = np.linalg.solve(system, right) if len(index) else mean
     return queries
 
 
@@ -126,11 +128,15 @@ def test_scores_are_those_of_the_formula(name, histories):
     np.testing.assert_allclose(scores[:, -1], np.sort(reference, axis=1)[:, -K], rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["implicit_fold_in", "explicit_fold_in", "ridged_fold_in", "histories_only"])
+@pytest.mark.parametrize(
+    "name", ["implicit_fold_in", "explicit_fold_in", "ridged_fold_in", "fold_in_of_the_described", "histories_only"]
+)
 def test_histories_are_solved_even_where_users_are_known(name, histories):
     form = make_form(name)
     np.testing.assert_allclose(form.encode(None, histories), solved(form, histories), rtol=1e-3, atol=2e-3)
-    assert not form.encode(None, histories)[3].any(), "an empty history is the zero vector"
+    mean = form.fold_in.mean
+    alone = np.zeros(form.item_factors.shape[1]) if mean is None else mean.vectors[-1]
+    np.testing.assert_array_equal(form.encode(None, histories)[3], alone, "an empty history is the mean")
 
 
 @pytest.mark.parametrize("name", ["encoder", "encoder_with_users"])

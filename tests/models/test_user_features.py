@@ -33,7 +33,7 @@ def model(histories) -> FittedModel:
     return model_of("encoder_of_the_described", histories)
 
 
-@pytest.fixture(params=["encoder_of_the_described", "two_stage_described"])
+@pytest.fixture(params=["encoder_of_the_described", "fold_in_of_the_described", "two_stage_described"])
 def either(request: pytest.FixtureRequest, histories) -> FittedModel:
     return model_of(request.param, histories)
 
@@ -158,7 +158,7 @@ def test_an_explanation_takes_items_away_and_leaves_the_features(model: FittedMo
 
 def test_a_bundle_answers_as_the_model_on_both_backends(either: FittedModel, tmp_path) -> None:
     path = save_bundle(either, tmp_path / "people")
-    assert load_bundle(path).fitted.form.user_preparation == make_preparation()
+    assert load_bundle(path).fitted.form.user_preparation == either.form.user_preparation
     for backend in ("core", "onnx"):
         served = runtime.load(path, backend=backend)
         for asked in (

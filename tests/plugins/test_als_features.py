@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 
 from recsys_classic.als import Als
-from recsys_classic.side_features import FeatureMeans, encode_features
+from recsys_classic.side_features import FeatureMeans, prepare_features
 from recsys_core import Interactions, create, load_dataset, runtime, save_bundle
 from recsys_core.errors import ConfigError, DataError
 from recsys_core.testing import block_interactions
+from recsys_core.testing.checks import check_user_features
+from recsys_core.testing.subject import Subject
 
 HAS_MOVIELENS = (Path(os.environ.get("RECSYS_DATA_DIR", "absent")) / "ml-latest-small").is_dir()
 N_BLOCKS = 4
@@ -44,7 +46,7 @@ def test_the_result_is_a_minimum_of_the_objective(weight: float, exponent: float
     R = interactions.to_csr().toarray().astype(np.float64)
     had = R.sum(axis=0) > 0
     F, G = (
-        encode_features(table, (column,), "item").toarray().astype(np.float64)
+        prepare_features(table, (column,), "item")[1].toarray().astype(np.float64)
         for table, column in ((interactions.item_features, "block"), (interactions.user_features, "town"))
     )
     of_users, of_items = (
@@ -86,6 +88,39 @@ def test_user_features_draw_users_of_one_kind_together() -> None:
     assert share > 0.6
 
 
+@pytest.mark.parametrize(("weight", "exponent"), [(1.0, 0.0), (0.3, 0.5)])
+def test_a_stranger_is_answered_as_a_user_with_the_same_features_and_history(weight: float, exponent: float) -> None:
+    interactions = described(40)
+    model = create(
+        "als",
+        n_factors=6,
+        regularization=2.0 * 30**-exponent,
+        regularization_exponent=exponent,
+        unobserved_weight=weight,
+        user_features=("town",),
+    ).fit(interactions)
+    known = model.recommend_indices(np.arange(80), k=10)
+    told = model.recommend_indices(histories=model.histories, user_features=interactions.user_features, k=10)
+    np.testing.assert_allclose(told.scores, known.scores, rtol=1e-4, atol=1e-5)
+    untold = model.recommend_indices(histories=model.histories, k=10)
+    assert np.abs(untold.scores - known.scores).max() > 0.01
+
+
+def test_a_stranger_with_features_alone_is_given_what_their_kind_likes(tmp_path: Path) -> None:
+    model = create("als", n_factors=8, regularization=1.0, user_features=("town",)).fit(described(40))
+    people = [{"town": f"t{town}"} for town in range(N_BLOCKS)]
+    best = model.recommend(user_features=people, k=5)
+    assert (best["item_id"] % N_BLOCKS == best["user_id"]).all()
+    save_bundle(model, tmp_path / "towns")
+    for backend in ("core", "onnx"):
+        served = runtime.load(tmp_path / "towns", backend=backend)
+        assert served.recommend(user_features=people, k=5)["item_id"].to_list() == best["item_id"].to_list()
+
+
+def test_als_passes_the_check_of_models_that_read_features_of_askers() -> None:
+    check_user_features(Subject.of("als", {"n_factors": 4, "user_features": ("town", "age")}))
+
+
 def test_new_items_join_a_served_model(tmp_path: Path) -> None:
     interactions = described(40)
     model = create("als", n_factors=8, regularization=1.0, item_features=("block",)).fit(interactions)
@@ -115,8 +150,7 @@ def test_an_update_needs_what_the_model_keeps() -> None:
 
 def test_means_are_a_ridge_regression() -> None:
     rng = np.random.default_rng(0)
-    features = encode_features(described().item_features, ("block",), "item")
-    assert features is not None
+    _, features = prepare_features(described().item_features, ("block",), "item")
     factors, known = rng.normal(size=(44, 3)).astype(np.float32), np.arange(10, 44)
     dense = features.toarray()
     weights = np.linalg.solve(

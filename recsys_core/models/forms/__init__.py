@@ -21,6 +21,7 @@ from recsys_core.models.forms.form import Form, form_from_state, indexed_part
 from recsys_core.models.forms.item_item import ItemItemForm
 from recsys_core.models.forms.pair import PairForm
 from recsys_core.models.forms.pair_scorer import PairScorer
+from recsys_core.models.forms.prior_mean import PriorMean, feature_matrix
 from recsys_core.models.forms.standardize import standardized_scores
 from recsys_core.models.forms.static import StaticForm
 
@@ -32,7 +33,9 @@ __all__ = [
     "ItemItemForm",
     "PairForm",
     "PairScorer",
+    "PriorMean",
     "StaticForm",
+    "feature_matrix",
     "form_from_state",
     "indexed_part",
     "standardized_scores",

@@ -17,6 +17,7 @@ from recsys_core.models.arrays import finite_floats
 from recsys_core.models.filters import NO_FILTERS, Filters
 from recsys_core.models.forms.base import IndexedForm, State, in_blocks, one_hot, only_of
 from recsys_core.models.forms.fold_in import FoldIn, HistoryRidge
+from recsys_core.models.forms.prior_mean import PriorMean
 from recsys_core.models.history_encoder import HistoryEncoder
 from recsys_core.models.item_encoder import ItemEncoder
 from recsys_core.types import FloatArray, IndexArray, Ranking
@@ -101,7 +102,10 @@ class DotForm(IndexedForm):
     @property
     def user_preparation(self) -> FeaturePreparation | None:
         """How features of those who ask are read, or None if they are not."""
-        return None if self.encoder is None else self.encoder.preparation
+        if self.encoder is not None:
+            return self.encoder.preparation
+        mean = None if self.fold_in is None else self.fold_in.mean
+        return None if mean is None else mean.preparation
 
     def _index_parts(self) -> tuple[FloatArray, FloatArray | None]:
         return self.item_factors, self.item_bias
@@ -135,16 +139,8 @@ class DotForm(IndexedForm):
             return self.encoder.encode(histories, self.item_factors)
         assert self.fold_in is not None
         rows = histories.to_csr(self.n_items, self.fold_in.repeats)
-        return ops.solve_rows(
-            rows,
-            self.item_factors,
-            prior=self.fold_in.prior,
-            confidence=self.fold_in.confidence,
-            target=self.fold_in.target,
-            item_offset=self.fold_in.item_offset,
-            ridge=self.fold_in.ridges(rows),
-            n_threads=n_threads,
-        )
+        means = None if self.fold_in.mean is None else self.fold_in.mean.of(histories)
+        return self.fold_in.solve(rows, self.item_factors, means, n_threads)
 
     def rank(
         self,
@@ -207,6 +203,9 @@ class DotForm(IndexedForm):
             }
             if self.fold_in.ridge is not None:
                 meta["fold_in"]["ridge"] = vars(self.fold_in.ridge)
+            if self.fold_in.mean is not None:
+                arrays["fold_in.mean.vectors"] = self.fold_in.mean.vectors
+                meta["fold_in"]["mean"] = {"preparation": self.fold_in.mean.preparation.to_dict()}
         if self.encoder is not None:
             arrays["encoder.graph"] = np.frombuffer(self.encoder.graph, np.uint8)
             meta["encoder"] = self.encoder.state()
@@ -220,7 +219,10 @@ class DotForm(IndexedForm):
         """Inverse of :meth:`state`."""
         fold_in = None
         if "fold_in" in meta:
-            saved = meta["fold_in"]
+            saved, mean = meta["fold_in"], None
+            if "mean" in saved:
+                preparation = FeaturePreparation.from_dict(saved["mean"]["preparation"])
+                mean = PriorMean(preparation, arrays["fold_in.mean.vectors"])
             fold_in = FoldIn(
                 arrays["fold_in.prior"],
                 tuple(saved["confidence"]),
@@ -229,6 +231,7 @@ class DotForm(IndexedForm):
                 saved["repeats"],
                 saved["default_weight"],
                 HistoryRidge(**saved["ridge"]) if "ridge" in saved else None,
+                mean,
             )
         encoder = None
         if "encoder" in meta:
