@@ -37,6 +37,8 @@ def test_ranker_conformance(check) -> None:
 def test_conformance_in_reading_features() -> None:
     # Without users held out, the second stage's order is always its own, for which features count.
     check_user_features(Subject.of("ranker", {**SMALL, "n_epochs": 10, "validation": 0.0}))
+    retriever = {"name": "als", "n_factors": 4, "user_features": ("town", "age")}
+    check_user_features(Subject.of("ranker", {**SMALL, "n_epochs": 10, "validation": 0.0, "retriever": retriever}))
 
 
 def pairs_of_shops(n_users: int = 150) -> tuple[Interactions, np.ndarray]:

@@ -158,9 +158,8 @@ class _Objective(nn.Module):
         scores = self.scorer(self.user_inputs(users)[:, None], self.item_inputs(candidates)).float()
         negative = scores[:, 1:].masked_fill(self._has_had(users, drawn), -torch.inf)
         touched: Tensor = self.users(users).square().sum() + self.items(items).square().sum()
-        return sampled_loss(
-            self.config.loss, scores[:, :1], negative
-        ) + 0.5 * self.config.regularization * touched / len(users)
+        loss = sampled_loss(self.config.loss, scores[:, :1], negative)
+        return loss + 0.5 * self.config.regularization * touched / len(users)
 
     def _has_had(self, users: Tensor, items: Tensor) -> Tensor:
         pairs = users[:, None] * self.n_items + items
