@@ -112,17 +112,19 @@ def _known_only(graph: GraphBuilder, user_factors: str, user_index: str, n_users
 def _declare_features(graph: GraphBuilder, mean: PriorMean | None) -> dict[str, str]:
     """Inputs of the features that a mean reads, by the names of the preparation's arrays."""
     features: dict[str, str] = {}
-    if mean is not None and mean.n_numbers:
-        features["numeric"] = graph.input("user_numeric", "float32", ["batch", mean.n_numbers])
-    if mean is not None and mean.preparation.widths:
-        width = sum(mean.preparation.widths)
-        features["categorical"] = graph.input("user_categorical", "int64", ["batch", width])
+    if mean is None:
+        return features
+    preparation = mean.preparation
+    if preparation.n_numbers:
+        features["numeric"] = graph.input("user_numeric", "float32", ["batch", preparation.n_numbers])
+    if preparation.widths:
+        features["categorical"] = graph.input("user_categorical", "int64", ["batch", sum(preparation.widths)])
     return features
 
 
 def _mean(graph: GraphBuilder, mean: PriorMean, features: dict[str, str]) -> str:
     """Where the vector of each asker is expected to lie, float32 [B, 1, n_factors]."""
-    numbers, values, shared = np.split(mean.vectors, [mean.n_numbers, len(mean.vectors) - 1])
+    numbers, values, shared = np.split(mean.vectors, [mean.preparation.n_numbers, len(mean.vectors) - 1])
     total = graph.table("mean_of_all", shared[None])
     if "numeric" in features:
         missing = graph.op("IsNaN", features["numeric"])
@@ -134,17 +136,16 @@ def _mean(graph: GraphBuilder, mean: PriorMean, features: dict[str, str]) -> str
         missing = graph.op("Less", features["categorical"], graph.constant(0))
         place = graph.op("Where", missing, graph.constant(len(values)), features["categorical"])
         table = graph.table("mean_of_values", np.vstack([values, np.zeros_like(shared)]))
-        total = graph.op(
-            "Add", total, graph.op("ReduceSum", graph.op("Gather", table, place), graph.constant([1]), keepdims=1)
-        )
+        part = graph.op("ReduceSum", graph.op("Gather", table, place), graph.constant([1]), keepdims=1)
+        total = graph.op("Add", total, part)
     return total
 
 
 def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History, features: dict[str, str]) -> str:
     r"""Solve the fold-in system of every row by preconditioned conjugate gradients.
 
-    ONNX has no solver, but :math:`(P + \lambda_h I + V_h^\top C V_h)\,q = V_h^\top t` needs only products with
-    :math:`P` and with the gathered rows :math:`V_h`.  :math:`(P + \lambda_h I)^{-1}` preconditions: the history is a
+    ONNX has no solver, but :math:`(P + \lambda_h I + V_h^\top C V_h)\,q = V_h^\top t + \lambda_h m` needs only
+    products with :math:`P` and with the gathered rows :math:`V_h`.  :math:`(P + \lambda_h I)^{-1}` preconditions: the history is a
     low-rank change of the rest, so exact arithmetic needs at most (distinct items + 1) steps.  Everything is
     [B, 1, n_factors]; a row that has converged no longer moves, so that it does not depend on the others in the batch.
     """

@@ -47,13 +47,8 @@ class PriorMean:
                 f"prior_mean.preparation: expected no texts, got {', '.join(self.preparation.text_columns)}; leave "
                 "them out, or use an encoder."
             )
-        n_rows = self.n_numbers + self.preparation.n_values + 1
+        n_rows = self.preparation.n_numbers + self.preparation.n_values + 1
         object.__setattr__(self, "vectors", finite_floats(self.vectors, "prior_mean.vectors", n_rows, None))
-
-    @property
-    def n_numbers(self) -> int:
-        """Number of numeric features, whose vectors come first."""
-        return self.preparation.n_numbers
 
     def of(self, histories: Histories) -> FloatArray:
         """The means of those whose histories these are, float32 (n_rows, n_factors); what is not known adds nothing."""
