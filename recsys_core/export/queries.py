@@ -144,9 +144,9 @@ def _mean(graph: GraphBuilder, mean: PriorMean, features: dict[str, str]) -> str
 def _solve(form: DotForm, fold_in: FoldIn, graph: GraphBuilder, history: History, features: dict[str, str]) -> str:
     r"""Solve the fold-in system of every row by preconditioned conjugate gradients.
 
-    ONNX has no solver, but :math:`(P + \lambda_h I + V_h^\top C V_h)\,q = V_h^\top t + \lambda_h m` needs only
-    products with :math:`P` and with the gathered rows :math:`V_h`.  :math:`(P + \lambda_h I)^{-1}` preconditions: the history is a
-    low-rank change of the rest, so exact arithmetic needs at most (distinct items + 1) steps.  Everything is
+    ONNX has no solver, but :math:`(P + \lambda_h I + V_h^\top C V_h)\,q = V_h^\top t + \lambda_h m` needs only products
+    with :math:`P` and with the gathered rows :math:`V_h`.  :math:`(P + \lambda_h I)^{-1}` preconditions: the history is
+    a low-rank change of the rest, so exact arithmetic needs at most (distinct items + 1) steps.  Everything is
     [B, 1, n_factors]; a row that has converged no longer moves, so that it does not depend on the others in the batch.
     """
     n_factors = form.item_factors.shape[1]
