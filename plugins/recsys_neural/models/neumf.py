@@ -31,9 +31,14 @@ class NeuMfConfig(TrainingConfig):
         0.1, ge=0, lt=1, description="Share of the numbers that training leaves out of a layer."
     )
     loss: Literal["bce", "bpr", "sampled_softmax"] = Field("bce", description="What is minimized.")
-    n_negatives: Annotated[int, SearchRange(1, 10)] = Field(4, ge=1, description="Items drawn for each event.")
-    regularization: Annotated[float, SearchRange(1e-7, 1e-3, log=True)] = Field(
-        1e-5, ge=0, description="Lambda, of the vectors that a step is about."
+    n_negatives: Annotated[int, SearchRange(1, 64, log=True)] = Field(
+        4, ge=1, description="Items drawn for each event."
+    )
+    regularization: Annotated[float, SearchRange(1e-3, 1.0, log=True)] = Field(
+        0.1, ge=0, description="Lambda, of the vectors that a step is about; with little of it events are learned by heart."
+    )
+    learning_rate: Annotated[float, SearchRange(1e-4, 1e-2, log=True)] = Field(
+        3e-3, gt=0, description="Largest step of AdamW."
     )
     batch_size: int = Field(1024, ge=1, description="Events in a step, over all processes.")
 
