@@ -35,7 +35,9 @@ class NeuMfConfig(TrainingConfig):
         4, ge=1, description="Items drawn for each event."
     )
     regularization: Annotated[float, SearchRange(1e-3, 1.0, log=True)] = Field(
-        0.1, ge=0, description="Lambda, of the vectors that a step is about; with little of it events are learned by heart."
+        0.1,
+        ge=0,
+        description="Lambda, of the vectors that a step is about; with little of it events are learned by heart.",
     )
     learning_rate: Annotated[float, SearchRange(1e-4, 1e-2, log=True)] = Field(
         3e-3, gt=0, description="Largest step of AdamW."
