@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from recsys_classic.bases import FactorRecommender
-from recsys_classic.side_features import FeatureMeans, check_n_features
+from recsys_classic.side_features import FeatureMeans, check_n_features, require_table
 from recsys_core import Config, DotForm, Interactions
 from recsys_core.data import FeatureEncoder
 from recsys_core.errors import DataError
@@ -239,11 +239,7 @@ def _features(
     if not columns:
         return None, None
     table = interactions.item_features if what == "item" else interactions.user_features
-    if table is None:
-        raise DataError(
-            f"{what}_features: expected a table with {', '.join(map(repr, columns))}, got interactions without one; "
-            f"add it with interactions.with_features({what}_features=...)"
-        )
+    table = require_table(table, columns, what)
     encoder = FeatureEncoder.from_table(table, columns=columns)
     return encoder, _unit_rows(encoder.encode(table))
 

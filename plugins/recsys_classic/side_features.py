@@ -16,7 +16,7 @@ from recsys_core.types import CSR, FloatArray, IndexArray
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FeatureMeans", "check_n_features", "prepare_features"]
+__all__ = ["FeatureMeans", "check_n_features", "prepare_features", "require_table"]
 
 _MOST_FEATURES = 20_000  # their Gram matrix is dense: 3.2 GB
 
@@ -42,15 +42,21 @@ def prepare_features(
     """
     if not columns:
         return None
+    table = require_table(table, columns, what)
+    preparation = FeaturePreparation.from_table(table, columns=columns, text_columns=())
+    features = feature_matrix(preparation, preparation.arrays(table), len(table))
+    check_n_features(features, columns, what)
+    return preparation, features
+
+
+def require_table(table: pl.DataFrame | None, columns: tuple[str, ...], what: str) -> pl.DataFrame:
+    """The table that has the columns; refuse interactions without one."""
     if table is None:
         raise DataError(
             f"{what}_features: expected a table with {', '.join(map(repr, columns))}, got interactions without one; "
             f"add it with interactions.with_features({what}_features=...)."
         )
-    preparation = FeaturePreparation.from_table(table, columns=columns, text_columns=())
-    features = feature_matrix(preparation, preparation.arrays(table), len(table))
-    check_n_features(features, columns, what)
-    return preparation, features
+    return table
 
 
 def check_n_features(features: CSR, columns: tuple[str, ...], what: str) -> None:

@@ -31,7 +31,9 @@ class PriorMean:
     Raises
     ------
     DataError
-        The preparation reads texts, or there is not a vector for each feature.
+        The preparation reads texts.
+    ShapeError
+        There is not a vector for each feature.
 
     References
     ----------
